@@ -1,0 +1,85 @@
+# sandboxd: plain GNU make. `make` builds into build/$(VARIANT); `make demo`, `make check`, `make up`, `make down`.
+#
+#   SAN=asan,ubsan   sanitizers (a build directory of its own)
+#   CC=clang         the other compiler (likewise)
+#   WERROR=1         warnings are errors (CI)
+#   V=1              print the commands
+
+VERSION   := $(shell sed -n 's/^\#\# \([0-9][0-9.]*\).*/\1/p' CHANGELOG.md | head -1)
+PREFIX    ?= /usr/local
+CC        := $(if $(filter default,$(origin CC)),gcc,$(CC))
+comma     := ,
+VARIANT   ?= $(notdir $(firstword $(CC)))$(if $(SAN),-$(subst $(comma),-,$(SAN)))
+B         := build/$(VARIANT)
+Q         := $(if $(V),,@)
+
+PKGS      := json-c libcurl libarchive hiredis libbsd-overlay libmd sqlite3 fcgi
+SANFLAGS  := $(if $(findstring asan,$(SAN)),-fsanitize=address) $(if $(findstring ubsan,$(SAN)),-fsanitize=undefined -fno-sanitize-recover=undefined) \
+             $(if $(SAN),-fno-omit-frame-pointer)
+HARDEN    := -fstack-protector-strong -fstack-clash-protection -fcf-protection=full $(if $(SAN),,-D_FORTIFY_SOURCE=3)
+WARN      := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wwrite-strings -Wvla \
+             -Wformat=2 -Wimplicit-fallthrough -Wundef -Wno-unused-parameter $(if $(WERROR),-Werror)
+CFLAGS    ?= -O2 -g
+BASEFLAGS := -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -Iinclude -Isrc -DSBX_VERSION='"$(VERSION)"' $(WARN) $(HARDEN) $(SANFLAGS) -MMD -MP
+DEPCFLAGS := $(shell pkg-config --cflags $(PKGS))
+DEPLIBS   := $(shell pkg-config --libs $(PKGS))
+LINKFLAGS := -fPIE -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(SANFLAGS) $(LDFLAGS)
+
+MODULES   := base wire docker store archive http session api
+LIBSRC    := $(foreach m,$(MODULES),$(wildcard src/$(m)/*.c))
+LIBOBJ    := $(LIBSRC:src/%.c=$(B)/%.o)
+MAINOBJ   := $(patsubst src/%.c,$(B)/%.o,$(wildcard src/sandboxd/*.c))
+# The agent runs in other people's containers: always the plain compiler's static build, never sanitized.
+AGENTSRC  := $(wildcard src/agent/*.c src/wire/*.c)
+AGENTOBJ  := $(AGENTSRC:src/%.c=$(B)/agent-obj/%.o)
+SUPPORT   := $(patsubst %.c,$(B)/%.o,$(wildcard tests/support/*.c))
+UNITSRC   := $(wildcard tests/unit/test_*.c)
+UNITBIN   := $(UNITSRC:tests/unit/%.c=$(B)/unit/%)
+UNITHELP  := $(patsubst %.c,$(B)/%.o,$(filter-out $(UNITSRC),$(wildcard tests/unit/*.c)))
+
+.DEFAULT_GOAL := all
+.PHONY: all up down demo reload check check-unit check-e2e lint bench clean install dist docs
+.SECONDARY:
+
+all: $(B)/sandboxd $(B)/sandboxd-agent
+
+$(B)/sandboxd: $(MAINOBJ) $(B)/libsandboxd.a
+	@echo "  LD    $@"
+	$(Q)$(CC) $(CFLAGS) $(LINKFLAGS) -o $@ $^ $(DEPLIBS)
+
+$(B)/sandboxd-agent: $(AGENTOBJ)
+	@echo "  LD    $@"
+	$(Q)$(CC) -static-pie -Wl,-z,relro,-z,now -o $@ $^
+	$(Q)strip $@
+
+$(B)/libsandboxd.a: $(LIBOBJ)
+	@echo "  AR    $@"
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+$(B)/agent-obj/%.o: src/%.c
+	@mkdir -p $(@D)
+	@echo "  CC    $< (agent)"
+	$(Q)$(CC) $(filter-out $(SANFLAGS),$(BASEFLAGS)) $(if $(SAN),-D_FORTIFY_SOURCE=3) -fPIE -Os -c -o $@ $<
+
+$(B)/%.o: src/%.c
+	@mkdir -p $(@D)
+	@echo "  CC    $<"
+	$(Q)$(CC) $(BASEFLAGS) $(DEPCFLAGS) $(CFLAGS) -fPIE -c -o $@ $<
+
+$(B)/tests/%.o: tests/%.c
+	@mkdir -p $(@D)
+	@echo "  CC    $<"
+	$(Q)$(CC) $(BASEFLAGS) $(DEPCFLAGS) $(CFLAGS) -Itests -fPIE -c -o $@ $<
+
+$(B)/unit/%: $(B)/tests/unit/%.o $(UNITHELP) $(SUPPORT) $(B)/libsandboxd.a
+	@mkdir -p $(@D)
+	@echo "  LD    $@"
+	$(Q)$(CC) $(CFLAGS) $(LINKFLAGS) -o $@ $^ $(DEPLIBS) -lcmocka
+
+check-unit: $(UNITBIN) $(B)/sandboxd-agent
+	@scripts/run-unit $(B) $(UNITBIN)
+
+clean:
+	rm -rf build
+
+-include $(shell find build -name '*.d' 2>/dev/null)

@@ -1,0 +1,30 @@
+/*
+ * The REST API: route table, authentication, validation, answers. Thin: every handler parses, validates, calls the session
+ * engine and answers.
+ */
+#ifndef SANDBOXD_API_H
+#define SANDBOXD_API_H
+
+#include <stdbool.h>
+
+#include "sandboxd/base/config.h"
+#include "sandboxd/http.h"
+#include "sandboxd/session.h"
+
+/* What a process that serves requests has. */
+struct sbx_api {
+    struct sbx_engine *engine;
+    const char *spool_dir; /* for uploads and large answers */
+    bool control;          /* this process serves the control socket: health and version only */
+    int stop_fd;           /* readable when this process must give up its request; -1: none */
+    const bool *draining;  /* the service is stopping: new work is answered 503; in shared memory */
+    /* Told which session the request works on (scoreboard). May be NULL. */
+    void (*on_session)(void *arg, const char *session_id);
+    void *on_session_arg;
+};
+
+/* Serve one request from its first byte to its answer; never fails: whatever happens becomes an answer or a closed
+ * connection. Writes one access line to the log. The caller ends the request. */
+void sbx_api_serve(struct sbx_api *api, struct sbx_request *request);
+
+#endif

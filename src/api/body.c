@@ -1,0 +1,82 @@
+/* JSON bodies. */
+#include <stdlib.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "api/internal.h"
+
+int sbx_read_json(struct sbx_call *call, struct json_object **ret, struct sbx_err *err)
+{
+    struct sbx_buf body;
+    struct sbx_err invalid = SBX_ERR_INIT;
+    bool ok = false;
+    struct json_object *value = NULL;
+    sbx_buf_init(&body, (size_t)call->engine->config->max_body_bytes);
+    if (sbx_request_body(call->request, &body, err) < 0) {
+        sbx_buf_done(&body);
+        if (err->kind == SBX_ERR_TOO_LARGE)
+            sbx_err_set(err, SBX_ERR_TOO_LARGE, "Request body is too large");
+        return -1;
+    }
+    if (body.len > 0)
+        value = sbx_json_parse(body.data, body.len, &ok, &invalid);
+    struct sbx_faults faults;
+    sbx_faults_init(&faults);
+    if (body.len == 0)
+        sbx_faults_add(&faults, "missing", "", NULL, "Field required");
+    else if (!ok)
+        sbx_faults_add(&faults, "json_invalid", "", NULL, "JSON decode error: %s", invalid.msg);
+    else if (!json_object_is_type(value, json_type_object))
+        sbx_faults_add(&faults, "model_attributes_type", "", value,
+                       "Input should be a valid dictionary or object to extract fields from");
+    sbx_buf_done(&body);
+    int rc = 1;
+    if (sbx_faults_any(&faults)) {
+        rc = sbx_answer_faults(call->request, &faults);
+        json_object_put(value);
+    } else {
+        *ret = value;
+    }
+    sbx_faults_done(&faults);
+    return rc;
+}
+
+void sbx_env_free(char **env)
+{
+    for (size_t i = 0; env && env[i]; i++)
+        free(env[i]);
+    free(env);
+}
+
+static bool name_is_good(const char *name)
+{
+    return name[0] && strlen(name) < 256 && !strchr(name, '=');
+}
+
+int sbx_read_env(struct sbx_faults *faults, struct json_object *body, const char *key, char ***ret, struct sbx_err *err)
+{
+    struct json_object *obj = NULL;
+    *ret = NULL;
+    if (!sbx_json_object(faults, body, "", key, SBX_JSON_NULLABLE, true, &obj))
+        return 0;
+    char **env = calloc((size_t)json_object_object_length(obj) + 1, sizeof(*env));
+    if (!env)
+        return sbx_err_set(err, SBX_ERR_INTERNAL, "out of memory for an environment");
+    size_t n = 0;
+    json_object_object_foreach(obj, name, value)
+    {
+        const char *text = json_object_get_string(value);
+        char path[320];
+        snprintf(path, sizeof(path), "%s/%.255s", key, name);
+        if (!name_is_good(name))
+            sbx_faults_add(faults, "value_error", path, value, "Names must not be empty or contain '='");
+        else if (strlen(text) != (size_t)json_object_get_string_len(value))
+            sbx_faults_add(faults, "value_error", path, value, "Values must not contain NUL");
+        else if (asprintf(&env[n], "%s=%s", name, text) >= 0)
+            n++;
+        else
+            env[n] = NULL;
+    }
+    *ret = env;
+    return 0;
+}

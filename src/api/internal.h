@@ -1,0 +1,78 @@
+/* Private to src/api: one call, its route, the helpers that handlers share. */
+#ifndef SBX_API_INTERNAL_H
+#define SBX_API_INTERNAL_H
+
+#include "sandboxd/api.h"
+#include "sandboxd/base.h"
+
+/* One request on its way through the API. */
+struct sbx_call {
+    struct sbx_api *api;
+    struct sbx_engine *engine;
+    struct sbx_request *request;
+    struct sbx_wait wait;
+    char id[SBX_UUID_LEN + 1]; /* session id of the path; "" when it is no UUID */
+    const char *client;        /* whose key it was */
+};
+
+/* A handler answers and returns 0, or returns -1 with *err for sbx_answer_error. */
+typedef int sbx_handler(struct sbx_call *call, struct sbx_err *err);
+
+struct sbx_route {
+    const char *method;
+    const char *path; /* without the API prefix and the trailing slash; {id} stands for a session */
+    sbx_handler *handler;
+    bool open;    /* needs no key */
+    bool control; /* served on the control socket as well */
+};
+
+/* The route of a method and path; NULL with *ret_allow set when the path exists with other methods ("GET, POST", in a static buffer), NULL
+ * otherwise. id gets the path's session id. */
+const struct sbx_route *sbx_route_find(const char *prefix, const char *method, const char *path, char id[SBX_UUID_LEN + 1],
+                                       const char **ret_allow);
+
+sbx_handler sbx_handle_health;
+sbx_handler sbx_handle_version;
+sbx_handler sbx_handle_create;
+sbx_handler sbx_handle_run;
+sbx_handler sbx_handle_seed;
+sbx_handler sbx_handle_files;
+sbx_handler sbx_handle_patch;
+sbx_handler sbx_handle_close;
+
+/* The HTTP status of an error: the one place that knows. */
+int sbx_status_of(const struct sbx_err *err);
+
+/* {"detail": "…"} with the status of the error; retryable ones carry Retry-After. Failures to send are ignored. */
+void sbx_answer_error(struct sbx_request *request, const struct sbx_err *err);
+void sbx_answer_detail(struct sbx_request *request, int status, const char *detail);
+
+/* 422 with the collected faults. Always returns 0: the call is answered. */
+int sbx_answer_faults(struct sbx_request *request, struct sbx_faults *faults);
+
+/* 200 with a JSON object; takes the reference. */
+int sbx_answer_json(struct sbx_request *request, struct json_object *obj, struct sbx_err *err) SBX_MUST_CHECK;
+
+/* Read and parse a JSON body that has to be an object. 1: *ret is the caller's to put; 0: it was not, and has been
+ * answered with 422; -1: an error. */
+int sbx_read_json(struct sbx_call *call, struct json_object **ret, struct sbx_err *err) SBX_MUST_CHECK;
+
+/* A field that is an object of strings, as a NULL-terminated list of NAME=value: caller frees with sbx_env_free. *ret is NULL when the
+ * field is missing or null. Bad names and values become faults; -1 only when there is no memory. */
+int sbx_read_env(struct sbx_faults *faults, struct json_object *body, const char *key, char ***ret,
+                 struct sbx_err *err) SBX_MUST_CHECK;
+void sbx_env_free(char **env);
+
+/* A JSON string being written into a spool from pieces of bytes that may cut characters. */
+struct sbx_text {
+    struct sbx_spool *spool;
+    struct sbx_err *err;
+    char carry[4]; /* start of a character whose rest may be in the next piece */
+    size_t carry_len;
+};
+
+/* Callback for sbx_capture_emit: 0, or -1 with *text->err. */
+int sbx_text_add(void *text, const char *bytes, size_t n);
+int sbx_text_end(struct sbx_text *text);
+
+#endif

@@ -1,0 +1,281 @@
+/* POST /session/{id}/: run commands. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/internal.h"
+#include "sandboxd/wire.h"
+
+#define SPOOL_MEMORY   (256 * 1024)
+#define ANSWER_MAX     (64LL * 1024 * 1024 * 1024)
+#define OUTPUT_CEILING (64LL * 1024 * 1024)
+#define TIMEOUT_MAX_S  2000000 /* about three weeks; fits the wire's 32 bits of milliseconds */
+#define COMMANDS_MAX   10000
+#define PATCH_MAX      (256UL * 1024 * 1024)
+#define BASE64_STEP    3072 /* a multiple of three: no padding between steps */
+
+struct run {
+    struct json_object *commands; /* borrowed from the body */
+    bool fail_fast;
+    bool split;
+    int64_t timeout_ms;
+    int64_t max_output;
+    const char *cwd;
+    char **env; /* owned */
+    const char *stdin_data;
+    size_t stdin_len;
+    char *stdin_decoded; /* owned */
+    struct sbx_spool answer;
+};
+
+/* What one command writes: everything in order, and each stream by itself where that was asked for. */
+struct outputs {
+    struct sbx_capture all;
+    struct sbx_capture channel[2];
+    bool split;
+};
+
+static int on_output(void *arg, int channel, const void *data, size_t n, struct sbx_err *err)
+{
+    struct outputs *outputs = arg;
+    if (outputs->split && sbx_capture_add(&outputs->channel[channel == 2], data, n, err) < 0)
+        return -1;
+    return sbx_capture_add(&outputs->all, data, n, err);
+}
+
+static int put(struct run *run, const char *text, struct sbx_err *err)
+{
+    return sbx_spool_add(&run->answer, text, strlen(text), err);
+}
+
+static int put_string(struct run *run, const char *bytes, size_t n, struct sbx_err *err)
+{
+    struct sbx_text text = {.spool = &run->answer, .err = err};
+    if (put(run, "\"", err) < 0 || sbx_text_add(&text, bytes, n) != 0 || sbx_text_end(&text) != 0)
+        return -1;
+    return put(run, "\"", err);
+}
+
+/* A captured stream as a JSON string, with `last` as a line of its own after it. */
+static int put_capture(struct run *run, const struct sbx_capture *capture, const char *last, char last_byte, struct sbx_err *err)
+{
+    struct sbx_text text = {.spool = &run->answer, .err = err};
+    if (put(run, "\"", err) < 0 || sbx_capture_emit(capture, sbx_text_add, &text) != 0)
+        return -1;
+    if (last && capture->total > 0 && last_byte != '\n' && sbx_text_add(&text, "\n", 1) != 0)
+        return -1;
+    if (last && sbx_text_add(&text, last, strlen(last)) != 0)
+        return -1;
+    if (sbx_text_end(&text) != 0)
+        return -1;
+    return put(run, "\"", err);
+}
+
+/* The last byte that was captured; NUL when there is none. */
+static char last_byte(const struct sbx_capture *capture)
+{
+    if (capture->tail && capture->tail_at > 0)
+        return capture->tail[(capture->tail_at - 1) % (capture->max / 2)];
+    return capture->head_len ? capture->head[capture->head_len - 1] : '\0';
+}
+
+static int put_result(struct run *run, const char *command, size_t len, const struct outputs *outputs,
+                      const struct sbx_exec_result *result, struct sbx_err *err)
+{
+    bool timed_out = result->reason == SBX_EXIT_TIMEOUT;
+    char line[sizeof(result->message) + 2] = "";
+    if (timed_out)
+        snprintf(line, sizeof(line), "Command timed out after %g s\n", (double)run->timeout_ms / 1000);
+    else if (result->reason == SBX_EXIT_FAILED)
+        snprintf(line, sizeof(line), "%s\n", result->message);
+    if (put(run, "{\"command\":", err) < 0 || put_string(run, command, len, err) < 0 || put(run, ",\"output\":", err) < 0 ||
+        put_capture(run, &outputs->all, line[0] ? line : NULL, last_byte(&outputs->all), err) < 0)
+        return -1;
+    if (outputs->split && (put(run, ",\"stdout\":", err) < 0 || put_capture(run, &outputs->channel[0], NULL, 0, err) < 0 ||
+                           put(run, ",\"stderr\":", err) < 0 || put_capture(run, &outputs->channel[1], NULL, 0, err) < 0))
+        return -1;
+    uint64_t dropped = sbx_capture_dropped(&outputs->all);
+    char signal[16] = "null";
+    if (result->signal)
+        snprintf(signal, sizeof(signal), "%d", result->signal);
+    char rest[400];
+    snprintf(rest, sizeof(rest),
+             ",\"exit_code\":%d,\"duration_ms\":%.3f,\"timed_out\":%s,\"signal\":%s,\"truncated\":%s,\"dropped_bytes\":%llu,"
+             "\"usage\":{\"user_ms\":%.3f,\"system_ms\":%.3f,\"max_rss_bytes\":%lld}}",
+             result->code, (double)result->duration_us / 1000, timed_out ? "true" : "false", signal,
+             dropped ? "true" : "false", (unsigned long long)dropped, (double)result->user_us / 1000,
+             (double)result->system_us / 1000, (long long)result->max_rss_bytes);
+    return put(run, rest, err);
+}
+
+/* One command, its result appended to the answer. */
+static int run_one(struct run *run, struct sbx_session *session, struct json_object *command,
+                   struct sbx_exec_result *result, struct sbx_err *err)
+{
+    struct outputs outputs = {.split = run->split};
+    sbx_capture_init(&outputs.all, (size_t)run->max_output);
+    sbx_capture_init(&outputs.channel[0], (size_t)run->max_output);
+    sbx_capture_init(&outputs.channel[1], (size_t)run->max_output);
+    struct sbx_exec_spec spec = {
+        .command = json_object_get_string(command),
+        .command_len = (size_t)json_object_get_string_len(command),
+        .env = (const char *const *)run->env,
+        .cwd = run->cwd,
+        .stdin_data = run->stdin_data,
+        .stdin_len = run->stdin_len,
+        .split = run->split,
+        .timeout_ms = run->timeout_ms,
+    };
+    int rc = sbx_session_exec(session, &spec, on_output, &outputs, result, err);
+    if (rc == 0)
+        rc = put_result(run, spec.command, spec.command_len, &outputs, result, err);
+    sbx_capture_done(&outputs.all);
+    sbx_capture_done(&outputs.channel[0]);
+    sbx_capture_done(&outputs.channel[1]);
+    return rc;
+}
+
+static int run_all(struct run *run, struct sbx_session *session, struct sbx_err *err)
+{
+    if (put(run, "{\"results\":[", err) < 0)
+        return -1;
+    size_t n = json_object_array_length(run->commands);
+    for (size_t i = 0; i < n; i++) {
+        struct sbx_exec_result result;
+        if (i > 0 && put(run, ",", err) < 0)
+            return -1;
+        if (run_one(run, session, json_object_array_get_idx(run->commands, i), &result, err) < 0)
+            return -1;
+        if (result.reason == SBX_EXIT_TIMEOUT || (run->fail_fast && result.code != 0))
+            break;
+    }
+    return put(run, "],\"patch\":", err);
+}
+
+/* The patch as base64 in JSON, or null; for every answer that carries one. */
+static int put_patch(struct run *run, struct sbx_session *session, bool cumulative, struct sbx_err *err)
+{
+    struct sbx_buf patch;
+    sbx_buf_init(&patch, PATCH_MAX);
+    int rc = session->record.extract_patch ? sbx_session_patch(session, cumulative, &patch, err) : 0;
+    if (rc == 0 && patch.len == 0) {
+        rc = put(run, "null}", err);
+    } else if (rc == 0) {
+        rc = put(run, "\"", err);
+        for (size_t at = 0; rc == 0 && at < patch.len; at += BASE64_STEP) {
+            char text[BASE64_STEP / 3 * 4 + 1];
+            size_t n = patch.len - at < BASE64_STEP ? patch.len - at : BASE64_STEP;
+            rc = sbx_spool_add(&run->answer, text, sbx_base64_encode(patch.data + at, n, text), err);
+        }
+        if (rc == 0)
+            rc = put(run, "\"}", err);
+    }
+    sbx_buf_done(&patch);
+    return rc;
+}
+
+static int answer(struct sbx_call *call, struct run *run, struct sbx_err *err)
+{
+    struct sbx_session session;
+    if (sbx_session_open(call->engine, call->id, &session, err) < 0)
+        return -1;
+    int rc = run_all(run, &session, err);
+    if (rc == 0)
+        rc = put_patch(run, &session, false, err);
+    sbx_session_done(&session, rc < 0 ? err : NULL);
+    return rc < 0 ? -1 : sbx_answer_spool(call->request, 200, "application/json", &run->answer, err);
+}
+
+static void read_commands(struct sbx_faults *faults, struct json_object *body, struct run *run)
+{
+    if (!sbx_json_array(faults, body, "", "commands", SBX_JSON_REQUIRED, 0, COMMANDS_MAX, &run->commands))
+        return;
+    for (size_t i = 0; i < json_object_array_length(run->commands); i++) {
+        struct json_object *item = json_object_array_get_idx(run->commands, i);
+        char path[32];
+        snprintf(path, sizeof(path), "commands/%zu", i);
+        if (!json_object_is_type(item, json_type_string))
+            sbx_faults_add(faults, "string_type", path, item, "Input should be a valid string");
+        else if (strlen(json_object_get_string(item)) != (size_t)json_object_get_string_len(item))
+            sbx_faults_add(faults, "value_error", path, item, "A command must not contain NUL");
+    }
+}
+
+static void read_stdin(struct sbx_faults *faults, struct json_object *body, struct run *run)
+{
+    const char *encoding = "text";
+    size_t n = 0;
+    (void)sbx_json_string(faults, body, "", "stdin_encoding", SBX_JSON_OPTIONAL, 0, 16, &encoding, &n);
+    if (strcmp(encoding, "text") != 0 && strcmp(encoding, "base64") != 0)
+        sbx_faults_add(faults, "literal_error", "stdin_encoding", NULL, "Input should be 'text' or 'base64'");
+    if (!sbx_json_string(faults, body, "", "stdin", SBX_JSON_NULLABLE, 0, SIZE_MAX, &run->stdin_data, &run->stdin_len) ||
+        strcmp(encoding, "base64") != 0)
+        return;
+    run->stdin_decoded = malloc(run->stdin_len / 4 * 3 + 1);
+    ssize_t len = run->stdin_decoded ? sbx_base64_decode(run->stdin_data, run->stdin_len, run->stdin_decoded) : -1;
+    if (len < 0)
+        sbx_faults_add(faults, "base64_decode", "stdin", NULL, "Base64 decoding error");
+    run->stdin_data = run->stdin_decoded;
+    run->stdin_len = len < 0 ? 0 : (size_t)len;
+}
+
+static int read_fields(struct sbx_call *call, struct sbx_faults *faults, struct json_object *body, struct run *run,
+                       struct sbx_err *err)
+{
+    const struct sbx_config *config = call->engine->config;
+    int64_t seconds = 0;
+    size_t cwd_len = 0;
+    run->timeout_ms = config->command_timeout_ms;
+    run->max_output = config->max_output_bytes;
+    read_commands(faults, body, run);
+    (void)sbx_json_bool(faults, body, "", "fail_fast", SBX_JSON_OPTIONAL, &run->fail_fast);
+    (void)sbx_json_bool(faults, body, "", "split", SBX_JSON_OPTIONAL, &run->split);
+    if (sbx_json_int(faults, body, "", "timeout", SBX_JSON_NULLABLE, 0, TIMEOUT_MAX_S, &seconds))
+        run->timeout_ms = seconds * 1000;
+    (void)sbx_json_int(faults, body, "", "max_output_bytes", SBX_JSON_NULLABLE, 0, OUTPUT_CEILING, &run->max_output);
+    if (sbx_json_string(faults, body, "", "cwd", SBX_JSON_NULLABLE, 1, 4095, &run->cwd, &cwd_len) &&
+        (run->cwd[0] != '/' || strlen(run->cwd) != cwd_len))
+        sbx_faults_add(faults, "value_error", "cwd", NULL, "The working directory must be an absolute path");
+    read_stdin(faults, body, run);
+    return sbx_read_env(faults, body, "env", &run->env, err);
+}
+
+int sbx_handle_run(struct sbx_call *call, struct sbx_err *err)
+{
+    struct json_object *body = NULL;
+    int rc = sbx_read_json(call, &body, err);
+    if (rc <= 0)
+        return rc;
+    struct run run = {0};
+    struct sbx_faults faults;
+    sbx_faults_init(&faults);
+    sbx_spool_init(&run.answer, call->api->spool_dir, SPOOL_MEMORY, ANSWER_MAX);
+    rc = read_fields(call, &faults, body, &run, err);
+    if (rc == 0)
+        rc = sbx_faults_any(&faults) ? sbx_answer_faults(call->request, &faults) : answer(call, &run, err);
+    sbx_spool_done(&run.answer);
+    sbx_env_free(run.env);
+    free(run.stdin_decoded);
+    sbx_faults_done(&faults);
+    json_object_put(body);
+    return rc;
+}
+
+int sbx_handle_patch(struct sbx_call *call, struct sbx_err *err)
+{
+    struct run run = {0};
+    struct sbx_session session;
+    if (sbx_session_open(call->engine, call->id, &session, err) < 0)
+        return -1;
+    sbx_spool_init(&run.answer, call->api->spool_dir, SPOOL_MEMORY, ANSWER_MAX);
+    int rc = session.record.extract_patch
+                 ? put(&run, "{\"patch\":", err)
+                 : sbx_err_set(err, SBX_ERR_CONFLICT, "Session was created without extract_patch");
+    if (rc == 0)
+        rc = put_patch(&run, &session, true, err);
+    sbx_session_done(&session, rc < 0 ? err : NULL);
+    if (rc == 0)
+        rc = sbx_answer_spool(call->request, 200, "application/json", &run.answer, err);
+    sbx_spool_done(&run.answer);
+    return rc;
+}

@@ -1,0 +1,134 @@
+/* POST /session/{id}/seed/: archives into a session, once. */
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#include "api/internal.h"
+#include "sandboxd/archive.h"
+
+#define NEITHER "At least one of repo_archive and skills_archive is required"
+
+enum { REPO, SKILLS, ARCHIVES };
+
+static const struct {
+    const char *field;
+    const char *target;
+} ARCHIVE[ARCHIVES] = {{"repo_archive", "/repo"}, {"skills_archive", "/skills"}};
+
+/* Sanitised archives, each in an unlinked file. */
+struct spooled {
+    int fd[ARCHIVES]; /* -1: not given */
+    int64_t size[ARCHIVES];
+};
+
+static ssize_t read_request(void *arg, void *buf, size_t n, struct sbx_err *err)
+{
+    return sbx_request_read(arg, buf, n, err);
+}
+
+static ssize_t read_part(void *arg, void *buf, size_t n, struct sbx_err *err)
+{
+    return sbx_multipart_read(arg, buf, n, err);
+}
+
+static int sanitise(struct sbx_call *call, struct sbx_multipart *multipart, int which, struct spooled *spooled,
+                    struct sbx_err *err)
+{
+    const struct sbx_config *config = call->engine->config;
+    if (spooled->fd[which] >= 0)
+        return sbx_err_set(err, SBX_ERR_INVALID, "%s is given twice", ARCHIVE[which].field);
+    spooled->fd[which] = sbx_tmpfile(call->api->spool_dir, err);
+    if (spooled->fd[which] < 0)
+        return -1;
+    struct sbx_archive_options options = {
+        .uid = config->run_uid,
+        .gid = config->run_gid,
+        .max_bytes = config->max_seed_bytes,
+        .max_entries = config->max_seed_entries,
+    };
+    struct sbx_archive_stats stats;
+    if (sbx_archive_sanitise(read_part, multipart, spooled->fd[which], &options, &stats, err) < 0)
+        return err->kind == SBX_ERR_INVALID ? sbx_err_wrap(err, "%s is invalid", ARCHIVE[which].field) : -1;
+    spooled->size[which] = stats.out_bytes;
+    char counts[3][24];
+    snprintf(counts[0], sizeof(counts[0]), "%lld", (long long)stats.entries);
+    snprintf(counts[1], sizeof(counts[1]), "%lld", (long long)stats.bytes);
+    snprintf(counts[2], sizeof(counts[2]), "%lld", (long long)stats.skipped);
+    sbx_log(stats.skipped ? SBX_LOG_WARNING : SBX_LOG_INFO, "archive sanitised", "archive", ARCHIVE[which].field, "entries",
+            counts[0], "bytes", counts[1], "skipped", counts[2], "first_skipped", stats.first_skipped, NULL);
+    return 0;
+}
+
+static int spool(struct sbx_call *call, struct spooled *spooled, struct sbx_err *err)
+{
+    const char *type = sbx_request_header(call->request, "content-type");
+    if (!type || strncasecmp(type, "multipart/form-data", strlen("multipart/form-data")) != 0)
+        return sbx_err_set(err, SBX_ERR_INVALID, NEITHER);
+    struct sbx_multipart *multipart = sbx_multipart_new(type, read_request, call->request, err);
+    if (!multipart)
+        return -1;
+    struct sbx_part part;
+    int rc;
+    while ((rc = sbx_multipart_next(multipart, &part, err)) == 1) {
+        int which = 0;
+        while (which < ARCHIVES && strcmp(part.name, ARCHIVE[which].field) != 0)
+            which++;
+        if (which < ARCHIVES && (rc = sanitise(call, multipart, which, spooled, err)) < 0)
+            break;
+    }
+    sbx_multipart_free(multipart);
+    if (rc == 0 && spooled->fd[REPO] < 0 && spooled->fd[SKILLS] < 0)
+        return sbx_err_set(err, SBX_ERR_INVALID, NEITHER);
+    return rc;
+}
+
+static int check_unseeded(const struct sbx_record *record, struct sbx_err *err)
+{
+    return record->seeded ? sbx_err_set(err, SBX_ERR_CONFLICT, "Session already seeded") : 0;
+}
+
+/* Before a long upload: would it be of use at all? No lock is held while the client sends. */
+static int look_first(struct sbx_call *call, struct sbx_err *err)
+{
+    struct sbx_record record;
+    sbx_record_init(&record);
+    int rc = call->id[0] ? sbx_store_get(call->engine->store, call->id, &record, err)
+                         : sbx_err_set(err, SBX_ERR_NOT_FOUND, "no such session");
+    if (rc == 0 && record.state != SBX_SESSION_READY)
+        rc = sbx_err_set(err, SBX_ERR_NOT_FOUND, "closing");
+    if (rc < 0 && err->kind == SBX_ERR_NOT_FOUND)
+        sbx_err_set(err, SBX_ERR_NOT_FOUND, "Session not found or already closed");
+    if (rc == 0)
+        rc = check_unseeded(&record, err);
+    sbx_record_done(&record);
+    return rc;
+}
+
+static int extract(struct sbx_call *call, const struct spooled *spooled, struct sbx_err *err)
+{
+    struct sbx_session session;
+    if (sbx_session_open(call->engine, call->id, &session, err) < 0)
+        return -1;
+    int rc = check_unseeded(&session.record, err);
+    for (int i = 0; rc == 0 && i < ARCHIVES; i++) {
+        if (spooled->fd[i] >= 0)
+            rc = sbx_session_extract(&session, ARCHIVE[i].target, spooled->fd[i], spooled->size[i], err);
+    }
+    if (rc == 0)
+        rc = sbx_session_seeded(&session, err);
+    sbx_session_done(&session, rc < 0 ? err : NULL);
+    return rc;
+}
+
+int sbx_handle_seed(struct sbx_call *call, struct sbx_err *err)
+{
+    struct spooled spooled = {.fd = {-1, -1}};
+    int rc = look_first(call, err);
+    if (rc == 0)
+        rc = spool(call, &spooled, err);
+    if (rc == 0)
+        rc = extract(call, &spooled, err);
+    sbx_close(&spooled.fd[REPO]);
+    sbx_close(&spooled.fd[SKILLS]);
+    return rc < 0 ? -1 : sbx_answer(call->request, 204, NULL, NULL, 0, err);
+}

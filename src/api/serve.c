@@ -1,0 +1,80 @@
+/* One request: route, key, handler, answer, access line. */
+#include <stdio.h>
+#include <string.h>
+
+#include "api/internal.h"
+
+#define DEFAULT_CLIENT "default"
+
+/* nginx has refused most of these already; it compares keys without case, so the exact check is here. */
+static int authenticate(struct sbx_call *call, struct sbx_err *err)
+{
+    const char *key = sbx_request_header(call->request, "x-api-key");
+    if (!key)
+        return sbx_err_set(err, SBX_ERR_FORBIDDEN, "API Key header is missing");
+    if (!sbx_secret_equal(key, call->engine->config->api_key))
+        return sbx_err_set(err, SBX_ERR_FORBIDDEN, "Invalid API Key");
+    call->client = DEFAULT_CLIENT;
+    sbx_log_set_client(call->client);
+    return 0;
+}
+
+/* 0 answered by the handler, or -1. */
+static int dispatch(struct sbx_call *call, struct sbx_err *err)
+{
+    const char *allow = NULL;
+    const struct sbx_route *route = sbx_route_find(call->engine->config->api_v1_str, sbx_request_method(call->request),
+                                                   sbx_request_path(call->request), call->id, &allow);
+    bool open = route && route->open;
+    if (!open && authenticate(call, err) < 0)
+        return -1;
+    if (!route && allow) {
+        sbx_answer_header(call->request, "Allow", allow);
+        sbx_answer_detail(call->request, 405, "Method Not Allowed");
+        return 0;
+    }
+    if (!route || (call->api->control && !route->control))
+        return sbx_err_set(err, SBX_ERR_NOT_FOUND, "Not Found");
+    if (!route->control && call->api->draining && __atomic_load_n(call->api->draining, __ATOMIC_RELAXED))
+        return sbx_err_set(err, SBX_ERR_UNAVAILABLE, "The service is stopping; try again");
+    if (call->id[0]) {
+        sbx_log_set_session(call->id);
+        if (call->api->on_session)
+            call->api->on_session(call->api->on_session_arg, call->id);
+    }
+    return route->handler(call, err);
+}
+
+static void log_access(const struct sbx_call *call, int64_t begun_us, const struct sbx_err *err)
+{
+    char status[16];
+    char ms[32];
+    char bytes[24];
+    int sent = sbx_answer_status(call->request);
+    snprintf(status, sizeof(status), "%d", sent ? sent : sbx_status_of(err));
+    snprintf(ms, sizeof(ms), "%.3f", (double)(sbx_now_us() - begun_us) / 1000);
+    snprintf(bytes, sizeof(bytes), "%lld", (long long)sbx_answer_bytes(call->request));
+    bool failed = err->kind == SBX_ERR_INTERNAL || err->kind == SBX_ERR_UPSTREAM || err->kind == SBX_ERR_UNAVAILABLE;
+    sbx_log(failed ? SBX_LOG_ERROR : call->api->control ? SBX_LOG_DEBUG : SBX_LOG_INFO, "request", "method",
+            sbx_request_method(call->request), "path", sbx_request_path(call->request), "status", status, "ms", ms, "bytes",
+            bytes, "remote", sbx_request_remote(call->request), err->kind ? "error" : NULL, err->msg, NULL);
+}
+
+void sbx_api_serve(struct sbx_api *api, struct sbx_request *request)
+{
+    struct sbx_call call = {.api = api, .engine = api->engine, .request = request, .client = ""};
+    struct sbx_err err = SBX_ERR_INIT;
+    int64_t begun_us = sbx_now_us();
+    sbx_wait_init(&call.wait);
+    call.wait.client_fd = sbx_request_fd(request);
+    call.wait.stop_fd = api->stop_fd;
+    api->engine->wait = &call.wait;
+    sbx_log_set_request(sbx_request_id(request));
+    if (dispatch(&call, &err) < 0 && sbx_answer_status(request) == 0)
+        sbx_answer_error(request, &err);
+    log_access(&call, begun_us, &err);
+    api->engine->wait = NULL;
+    sbx_log_set_request(NULL);
+    sbx_log_set_session(NULL);
+    sbx_log_set_client(NULL);
+}

@@ -1,0 +1,55 @@
+#include <archive.h>
+#include <archive_entry.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "sandboxd/archive.h"
+#include "sandboxd/base/util.h"
+
+#define HEADERS                                                                                              \
+    (16u << 10) /* more than enough beside the content and the names: headers, padding, end marker */
+
+static int add(struct archive *out, const char *name, const char *link_to, const void *data, size_t n,
+               unsigned mode)
+{
+    struct archive_entry *entry = archive_entry_new();
+    if (!entry)
+        return -1;
+    archive_entry_copy_pathname(entry, name);
+    archive_entry_set_filetype(entry, AE_IFREG);
+    archive_entry_set_perm(entry, (mode_t)mode);
+    archive_entry_set_size(entry, (la_int64_t)n);
+    archive_entry_set_mtime(entry, 0, 0);
+    if (link_to)
+        archive_entry_copy_hardlink(entry, link_to);
+    int ret = archive_write_header(out, entry) == ARCHIVE_OK &&
+                      (n == 0 || archive_write_data(out, data, n) == (la_ssize_t)n)
+                  ? 0
+                  : -1;
+    archive_entry_free(entry);
+    return ret;
+}
+
+int sbx_archive_one_file(const char *name, const void *data, size_t n, unsigned mode, void **ret,
+                         size_t *ret_len, struct sbx_err *err)
+{
+    size_t room = n + HEADERS + 4 * strlen(name);
+    size_t used = 0;
+    SBX_AUTO_FREE char *part = NULL;
+    SBX_AUTO_FREE void *tar = malloc(room);
+    struct archive *out = archive_write_new();
+    int made = -1;
+    if (tar && out && asprintf(&part, "%s.part", name) > 0 &&
+        archive_write_set_format_gnutar(out) == ARCHIVE_OK &&
+        archive_write_open_memory(out, tar, room, &used) == ARCHIVE_OK &&
+        add(out, part, NULL, data, n, mode) == 0 && add(out, name, part, NULL, 0, mode) == 0)
+        made = archive_write_close(out) == ARCHIVE_OK ? 0 : -1;
+    archive_write_free(out);
+    if (made < 0)
+        return sbx_err_set(err, SBX_ERR_INTERNAL, "cannot make an archive of '%s': out of memory", name);
+    *ret = tar;
+    *ret_len = used;
+    tar = NULL;
+    return 0;
+}

@@ -1,0 +1,237 @@
+/* The one table of settings, and what its texts must look like. */
+#include "base/config_table.h"
+
+#include <arpa/inet.h>
+#include <ctype.h>
+#include <string.h>
+#include <sys/un.h>
+
+static bool only(const char *value, const char *allowed)
+{
+    return value[strspn(value, allowed)] == '\0';
+}
+
+#define DIGITS   "0123456789"
+#define LOWER    "abcdefghijklmnopqrstuvwxyz"
+#define UPPER    "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+#define ALNUM    LOWER UPPER DIGITS
+#define MAX_NAME 63
+
+static void strip_slashes(char *value)
+{
+    size_t n = strlen(value);
+    while (n > 0 && value[n - 1] == '/')
+        value[--n] = '\0';
+}
+
+static bool check_api_key(char *value)
+{
+    size_t n = strlen(value);
+    for (size_t i = 0; i < n; i++) {
+        if (value[i] < ' ' || value[i] > '~')
+            return false;
+    }
+    return n >= 1 && n <= 512 && value[0] != ' ' && value[n - 1] != ' ';
+}
+
+/* Nothing that a web server would normalise away: "//", "/./", "/../". */
+static bool check_base_path(char *value)
+{
+    if (value[0] != '/' || !only(value, ALNUM "/_.-"))
+        return false;
+    strip_slashes(value);
+    for (const char *at = value; *at; at += strcspn(at, "/")) {
+        size_t n = strcspn(++at, "/");
+        if (n == 0 || (n == 1 && at[0] == '.') || (n == 2 && at[0] == '.' && at[1] == '.'))
+            return false;
+    }
+    return true;
+}
+
+static bool check_dsn(char *value)
+{
+    return strncmp(value, "https://", 8) == 0 || strncmp(value, "http://", 7) == 0;
+}
+
+static bool check_runtime(char *value)
+{
+    return only(value, LOWER DIGITS "._-") && strlen(value) <= MAX_NAME;
+}
+
+static bool check_replica(char *value)
+{
+    return only(value, ALNUM "._-") && strlen(value) <= MAX_NAME;
+}
+
+static bool check_redis_url(char *value)
+{
+    return (strncmp(value, "redis://", 8) == 0 && value[8]) ||
+           (strncmp(value, "unix:///", 8) == 0 && value[8]);
+}
+
+static bool check_image(char *value)
+{
+    return only(value, ALNUM "._-/:@") && isalnum((unsigned char)value[0]) && strlen(value) < 512;
+}
+
+/* Host names as in RFC 1123. The last label is not all digits: that would be a mistyped address. */
+static bool is_host_name(const char *value)
+{
+    const char *at = value;
+    size_t n = 0;
+    if (strlen(value) > 253)
+        return false;
+    for (;; at++) {
+        n = strspn(at, ALNUM "-");
+        if (n == 0 || n > MAX_NAME || at[0] == '-' || at[n - 1] == '-')
+            return false;
+        if (at[n] == '\0')
+            return strspn(at, DIGITS) < n;
+        if (at[n] != '.')
+            return false;
+        at += n;
+    }
+}
+
+static bool check_host(char *value)
+{
+    struct in6_addr address;
+    return inet_pton(AF_INET, value, &address) == 1 || inet_pton(AF_INET6, value, &address) == 1 ||
+           is_host_name(value);
+}
+
+static bool check_docker_host(char *value)
+{
+    if (strncmp(value, "unix:///", 8) == 0)
+        return value[8] && strlen(value + 7) < sizeof(((struct sockaddr_un *)0)->sun_path);
+    if (strncmp(value, "tcp://", 6) != 0)
+        return false;
+    const char *host = value + 6;
+    const char *colon = strrchr(host, ':');
+    return colon && colon > host && only(host, ALNUM ".:[]-") && colon[1] && strlen(colon + 1) <= 5 &&
+           only(colon + 1, DIGITS);
+}
+
+static bool check_directory(char *value)
+{
+    if (value[0] != '/')
+        return false;
+    strip_slashes(value);
+    return value[0] == '/';
+}
+
+#define NAME(suffix) "DAIV_SANDBOX_" suffix
+#define FIELD(name)  .offset = offsetof(struct sbx_config, name)
+#define TEXT         .type = SBX_SETTING_TEXT
+#define BOOL         .type = SBX_SETTING_BOOL, .initial = "false"
+#define RATE         .type = SBX_SETTING_RATE, .initial = "0.0"
+#define CHOICE(list) .type = SBX_SETTING_CHOICE, .choices = list
+#define INT(lo, hi)  .type = SBX_SETTING_INT, .min = lo, .max = hi
+#define SIZE(lo, hi) .type = SBX_SETTING_SIZE, .min = lo, .max = hi
+/* limits in milliseconds */
+#define SECONDS(lo, hi) .type = SBX_SETTING_SECONDS, .min = lo, .max = hi
+
+#define HOUR (3600 * INT64_C(1000))
+#define DAY  (24 * HOUR)
+#define GIB  (INT64_C(1) << 30)
+
+const struct sbx_setting sbx_settings[] = {
+    {NAME("API_KEY"), TEXT, FIELD(api_key), .check = check_api_key, .secret = true, .required = true,
+     .allowed = "1 to 512 printable ASCII characters without a blank at either end",
+     .description = "The key that clients send as X-API-Key."},
+    {NAME("API_V1_STR"), TEXT, FIELD(api_v1_str), .initial = "/api/v1", .check = check_base_path,
+     .allowed = "a path that starts with / and has only letters, digits and _ . - / in it",
+     .description = "Base path of the API; the routes are at the root as well."},
+    {NAME("ENVIRONMENT"), CHOICE("local production"), FIELD(environment), .initial = "production",
+     .description = "Kind of deployment, for reports and logs."},
+    {NAME("SENTRY_DSN"), TEXT, FIELD(sentry_dsn), .check = check_dsn, .secret = true,
+     .allowed = "a URL that starts with http:// or https://", .description = "Where errors are reported to."},
+    {NAME("SENTRY_ENABLE_LOGS"), BOOL, FIELD(sentry_enable_logs), .description = "Forward logs to Sentry."},
+    {NAME("SENTRY_TRACES_SAMPLE_RATE"), RATE, FIELD(sentry_traces_sample_rate),
+     .description = "Share of requests that are traced."},
+    {NAME("SENTRY_PROFILES_SAMPLE_RATE"), RATE, FIELD(sentry_profiles_sample_rate),
+     .description = "Share of traces that are profiled."},
+    {NAME("SENTRY_SEND_DEFAULT_PII"), BOOL, FIELD(sentry_send_default_pii),
+     .description = "Send personal data such as client addresses to Sentry."},
+    {NAME("RUNTIME"), TEXT, FIELD(runtime), .initial = "runc", .check = check_runtime,
+     .allowed = "runc, runsc or another runtime that dockerd knows, of a-z 0-9 . _ -",
+     .description = "Container runtime of the sessions; runsc is gVisor."},
+    {NAME("RUN_UID"), INT(1, INT32_MAX - 1), FIELD(run_uid), .initial = "1000",
+     .description = "User id that commands run under; never root."},
+    {NAME("RUN_GID"), INT(1, INT32_MAX - 1), FIELD(run_gid), .initial = "1000",
+     .description = "Group id that commands run under; never root."},
+    {NAME("COMMAND_TIMEOUT"), SECONDS(0, 30 * DAY), FIELD(command_timeout_ms), .initial = "0",
+     .description = "Longest time of a command whose request names none; 0: no limit."},
+    {NAME("REDIS_URL"), TEXT, FIELD(redis_url), .check = check_redis_url, .secret = true,
+     .otherwise = "embedded store",
+     .allowed = "redis://[user:password@]host[:port][/database] or unix:///path",
+     .description = "Store shared by several replicas. Unset: a store on this machine's disk."},
+    {NAME("SESSION_LOCK_TTL_SECONDS"), SECONDS(100, DAY), FIELD(session_lock_ttl_ms), .initial = "900",
+     .description = "Life of a session's lock in Redis when its holder is gone."},
+    {NAME("SESSION_LOCK_WAIT_SECONDS"), SECONDS(0, HOUR), FIELD(session_lock_wait_ms), .initial = "1.0",
+     .description = "How long a request waits for a busy session before it gets 409."},
+    {NAME("SESSION_LOCK_REFRESH_SECONDS"), SECONDS(10, DAY), FIELD(session_lock_refresh_ms),
+     .initial = "30.0", .description = "How often a held lock is refreshed; less than its life."},
+    {NAME("GIT_IMAGE"), TEXT, FIELD(git_image), .initial = "alpine/git:2.52.0", .check = check_image,
+     .allowed = "an image reference", .description = "Image with git that patches are made with."},
+    {NAME("HOST"), TEXT, FIELD(host), .initial = "0.0.0.0", .check = check_host,
+     .allowed = "an IP address or a host name", .description = "Address that nginx listens on."},
+    {NAME("PORT"), INT(1, 65535), FIELD(port), .initial = "8000",
+     .description = "Port that nginx listens on."},
+    {NAME("LOG_LEVEL"), CHOICE("DEBUG INFO WARNING ERROR CRITICAL"), FIELD(log_level), .initial = "INFO",
+     .description = "Least severe log lines to write."},
+
+    {NAME("LOG_FORMAT"), CHOICE("text json"), FIELD(log_format), .initial = "text",
+     .description = "Log lines as key=value pairs or as JSON objects."},
+    {"DOCKER_HOST", TEXT, FIELD(docker_host), .initial = "unix:///var/run/docker.sock",
+     .check = check_docker_host, .allowed = "unix:///path or tcp://host:port",
+     .description = "Where dockerd listens."},
+    {NAME("HOME"), TEXT, FIELD(home), .initial = "/var/lib/sandboxd", .check = check_directory,
+     .allowed = "an absolute path other than /",
+     .description =
+         "Directory for sockets and pid files (run/) and for the database, locks and spool files (state/)."},
+    {NAME("REPLICA"), TEXT, FIELD(replica), .check = check_replica, .otherwise = "host name",
+     .allowed = "1 to 63 letters, digits and . _ -",
+     .description = "Name of this replica; each has its own."},
+    {NAME("AGENT"), TEXT, FIELD(agent), .otherwise = "beside the program, else in libexec",
+     .allowed = "a path", .description = "The agent's binary."},
+    {NAME("MIN_WORKERS"), INT(1, 512), FIELD(min_workers), .initial = "4",
+     .description = "Workers kept ready."},
+    {NAME("MAX_WORKERS"), INT(1, 512), FIELD(max_workers), .initial = "64",
+     .description = "Most workers, each serving one request; not below the workers kept ready."},
+    {NAME("CONTROL_WORKERS"), INT(1, 16), FIELD(control_workers), .initial = "2",
+     .description = "Workers that answer health, version and metrics, whatever the others do."},
+    {NAME("WORKER_REQUESTS"), INT(1, 1000000000), FIELD(worker_requests), .initial = "10000",
+     .units = "requests", .description = "A worker is replaced after that many."},
+    {NAME("DRAIN_SECONDS"), SECONDS(0, HOUR), FIELD(drain_ms), .initial = "30",
+     .description = "How long running requests may go on when the service stops."},
+    {NAME("DOCKER_TIMEOUT_SECONDS"), SECONDS(100, HOUR), FIELD(docker_timeout_ms), .initial = "60",
+     .description = "Longest wait for an answer of dockerd."},
+    {NAME("PULL_TIMEOUT_SECONDS"), SECONDS(100, DAY), FIELD(pull_timeout_ms), .initial = "120",
+     .description = "Longest silence while an image is pulled."},
+    {NAME("MAX_BODY_BYTES"), SIZE(1024, GIB), FIELD(max_body_bytes), .initial = "64M",
+     .description = "Largest JSON body of a request."},
+    {NAME("MAX_SEED_BYTES"), SIZE(1024, 1024 * GIB), FIELD(max_seed_bytes), .initial = "4G",
+     .description = "Largest seed archive, and the most that it may unpack to."},
+    {NAME("MAX_SEED_ENTRIES"), INT(1, 100000000), FIELD(max_seed_entries), .initial = "1000000",
+     .units = "entries", .description = "Most entries of a seed archive."},
+    {NAME("MAX_OUTPUT_BYTES"), SIZE(1024, GIB), FIELD(max_output_bytes), .initial = "10M",
+     .description = "Output kept of a command whose request names no limit: its head and its tail."},
+    {NAME("PIDS_LIMIT"), INT(8, 4194304), FIELD(pids_limit), .initial = "512", .units = "processes",
+     .description = "Most processes and threads of a session."},
+    {NAME("SWEEP_SECONDS"), SECONDS(100, DAY), FIELD(sweep_ms), .initial = "30",
+     .description = "How often the janitor looks for what is to be removed."},
+    {NAME("ORPHAN_GRACE_SECONDS"), SECONDS(0, DAY), FIELD(orphan_grace_ms), .initial = "300",
+     .description = "Age from which a container or volume that no session knows is removed."},
+};
+
+const size_t sbx_settings_count = sizeof(sbx_settings) / sizeof(sbx_settings[0]);
+
+const struct sbx_setting *sbx_setting_find(const char *name)
+{
+    for (size_t i = 0; i < sbx_settings_count; i++) {
+        if (strcmp(sbx_settings[i].name, name) == 0)
+            return &sbx_settings[i];
+    }
+    return NULL;
+}

@@ -1,0 +1,155 @@
+/* The master's children: fork, reap, tell. */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "sandboxd/supervisor.h"
+
+#define BACKOFF_FIRST_MS 100
+#define BACKOFF_MAX_MS   30000
+
+static struct sbx_slot *find_slot(struct sbx_master *master, pid_t pid)
+{
+    for (size_t i = 0; i < SBX_SLOTS; i++) {
+        if (master->board->slots[i].pid == pid)
+            return &master->board->slots[i];
+    }
+    return NULL;
+}
+
+static _Noreturn void child_main(struct sbx_master *master, struct sbx_slot *slot, pid_t parent)
+{
+    char name[16];
+    snprintf(name, sizeof(name), "sandboxd:%s", sbx_role_name(slot->role));
+    prctl(PR_SET_NAME, name);
+    /* A master that is killed leaves no children behind: they finish what they do and go. */
+    prctl(PR_SET_PDEATHSIG, SIGQUIT);
+    close(master->signal_fd);
+    close(master->pid_fd);
+    const struct sbx_config *config = master->config;
+    sbx_log_init((enum sbx_log_level)sbx_log_level_parse(config->log_level), strcmp(config->log_format, "json") == 0,
+                 sbx_role_name(slot->role));
+    struct sbx_process process = {
+        .config = config,
+        .agent = &master->agent,
+        .board = master->board,
+        .slot = slot,
+        .role = slot->role,
+        .listen_fd = master->listen_fd[slot->role == SBX_ROLE_CONTROL],
+        .master_fd = master->wake_fd,
+        .janitor_fd = master->janitor_fd,
+    };
+    if (getppid() != parent)
+        _exit(0);
+    int code = slot->role == SBX_ROLE_JANITOR ? sbx_janitor_main(&process) : sbx_worker_main(&process);
+    exit(code);
+}
+
+void sbx_children_spawn(struct sbx_master *master, enum sbx_role role)
+{
+    if (sbx_now_ms() < master->spawn_after_ms)
+        return;
+    struct sbx_slot *slot = find_slot(master, 0);
+    if (!slot)
+        return;
+    *slot = (struct sbx_slot){.role = role, .generation = master->generation, .since_ms = sbx_now_ms()};
+    pid_t parent = getpid();
+    pid_t pid = fork();
+    if (pid == 0) {
+        slot->pid = getpid();
+        child_main(master, slot, parent);
+    }
+    if (pid < 0) {
+        struct sbx_err err = SBX_ERR_INIT;
+        sbx_err_sys(&err, SBX_ERR_INTERNAL, errno, "fork");
+        sbx_log_err(SBX_LOG_ERROR, "cannot start a process", &err);
+        master->spawn_after_ms = sbx_now_ms() + BACKOFF_FIRST_MS;
+        return;
+    }
+    slot->pid = pid;
+}
+
+static void back_off(struct sbx_master *master)
+{
+    int shift = master->early_deaths < 9 ? master->early_deaths : 9;
+    int64_t delay = (int64_t)BACKOFF_FIRST_MS << shift;
+    if (delay > BACKOFF_MAX_MS)
+        delay = BACKOFF_MAX_MS;
+    master->early_deaths++;
+    master->spawn_after_ms = sbx_now_ms() + delay;
+}
+
+static void bury(struct sbx_master *master, struct sbx_slot *slot, int status)
+{
+    bool clean = WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    bool ready = slot->activity != SBX_ACTIVITY_STARTING;
+    if (ready)
+        master->early_deaths = 0;
+    else if (!slot->told_to_leave)
+        back_off(master);
+    if (!clean) {
+        char pid[16];
+        char how[32];
+        snprintf(pid, sizeof(pid), "%d", (int)slot->pid);
+        snprintf(how, sizeof(how), WIFSIGNALED(status) ? "signal %d" : "exit code %d",
+                 WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+        sbx_log(SBX_LOG_ERROR, "process died", "role", sbx_role_name(slot->role), "pid", pid, "how", how, "request",
+                slot->request, "session", slot->session, NULL);
+    }
+    *slot = (struct sbx_slot){.pid = 0};
+    if (!clean)
+        sbx_wake(master->janitor_fd); /* what it was making is nobody's now */
+}
+
+void sbx_children_reap(struct sbx_master *master)
+{
+    int status;
+    pid_t pid;
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+        struct sbx_slot *slot = find_slot(master, pid);
+        if (slot)
+            bury(master, slot, status);
+    }
+}
+
+void sbx_children_signal(struct sbx_master *master, int signo)
+{
+    for (size_t i = 0; i < SBX_SLOTS; i++) {
+        struct sbx_slot *slot = &master->board->slots[i];
+        if (slot->pid > 0) {
+            slot->told_to_leave = true;
+            kill(slot->pid, signo);
+        }
+    }
+}
+
+void sbx_children_dismiss(struct sbx_slot *slot)
+{
+    slot->told_to_leave = true;
+    kill(slot->pid, SIGQUIT);
+}
+
+int sbx_children_count(const struct sbx_master *master, enum sbx_role role, bool current)
+{
+    int count = 0;
+    for (size_t i = 0; i < SBX_SLOTS; i++) {
+        const struct sbx_slot *slot = &master->board->slots[i];
+        count += slot->pid > 0 && slot->role == role && !slot->told_to_leave &&
+                 (slot->generation == master->generation) == current;
+    }
+    return count;
+}
+
+bool sbx_children_any(const struct sbx_master *master)
+{
+    for (size_t i = 0; i < SBX_SLOTS; i++) {
+        if (master->board->slots[i].pid > 0)
+            return true;
+    }
+    return false;
+}

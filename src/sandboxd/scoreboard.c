@@ -1,0 +1,46 @@
+#include "sandboxd/scoreboard.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+
+struct sbx_scoreboard *sbx_scoreboard_new(struct sbx_err *err)
+{
+    void *memory = mmap(NULL, sizeof(struct sbx_scoreboard), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) {
+        sbx_err_sys(err, SBX_ERR_INTERNAL, errno, "cannot map the scoreboard");
+        return NULL;
+    }
+    return memory;
+}
+
+void sbx_slot_set(struct sbx_slot *slot, enum sbx_activity activity)
+{
+    slot->since_ms = sbx_now_ms();
+    __atomic_store_n(&slot->activity, activity, __ATOMIC_RELEASE);
+}
+
+int sbx_scoreboard_count(const struct sbx_scoreboard *board, enum sbx_role role, enum sbx_activity activity)
+{
+    int count = 0;
+    for (size_t i = 0; i < SBX_SLOTS; i++) {
+        const struct sbx_slot *slot = &board->slots[i];
+        count += slot->pid > 0 && slot->role == role && !slot->told_to_leave &&
+                 __atomic_load_n(&slot->activity, __ATOMIC_ACQUIRE) == activity;
+    }
+    return count;
+}
+
+bool sbx_scoreboard_has(const struct sbx_scoreboard *board, pid_t pid)
+{
+    for (size_t i = 0; i < SBX_SLOTS; i++) {
+        if (board->slots[i].pid == pid)
+            return true;
+    }
+    return false;
+}
+
+const char *sbx_role_name(enum sbx_role role)
+{
+    static const char *const NAMES[] = {"none", "worker", "control", "janitor"};
+    return NAMES[role];
+}

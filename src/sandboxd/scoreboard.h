@@ -1,0 +1,58 @@
+/*
+ * What every process of a master is doing, in shared memory: single-writer slots, no locks, since any writer may be killed at
+ * any instruction. The master writes pid, role and generation; the process writes the rest of its slot.
+ */
+#ifndef SBX_SANDBOXD_SCOREBOARD_H
+#define SBX_SANDBOXD_SCOREBOARD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "sandboxd/base.h"
+
+#define SBX_SLOTS 544 /* 512 workers at most, 16 control workers, a janitor, and room for two generations' overlap */
+
+enum sbx_role { SBX_ROLE_NONE, SBX_ROLE_WORKER, SBX_ROLE_CONTROL, SBX_ROLE_JANITOR };
+
+enum sbx_activity {
+    SBX_ACTIVITY_STARTING, /* forked, not ready yet */
+    SBX_ACTIVITY_IDLE,
+    SBX_ACTIVITY_BUSY,
+    SBX_ACTIVITY_LEAVING, /* will take no more requests */
+};
+
+struct sbx_slot {
+    /* master */
+    pid_t pid; /* 0: free */
+    enum sbx_role role;
+    uint32_t generation; /* of settings */
+    bool told_to_leave;
+    /* the process itself */
+    enum sbx_activity activity;
+    uint32_t requests;
+    int64_t since_ms; /* monotonic, of the last change of activity */
+    char request[65];
+    char session[SBX_UUID_LEN + 1];
+};
+
+struct sbx_scoreboard {
+    bool draining; /* the service is stopping: new work is refused */
+    struct sbx_slot slots[SBX_SLOTS];
+};
+
+/* Shared anonymous memory, zeroed; NULL with an error. Lives as long as the process. */
+struct sbx_scoreboard *sbx_scoreboard_new(struct sbx_err *err) SBX_MUST_CHECK;
+
+/* The process's own: a new activity with its time. */
+void sbx_slot_set(struct sbx_slot *slot, enum sbx_activity activity);
+
+/* How many processes of a role are alive and in an activity. */
+int sbx_scoreboard_count(const struct sbx_scoreboard *board, enum sbx_role role, enum sbx_activity activity);
+
+/* Is this process one of the master's? */
+bool sbx_scoreboard_has(const struct sbx_scoreboard *board, pid_t pid);
+
+const char *sbx_role_name(enum sbx_role role);
+
+#endif

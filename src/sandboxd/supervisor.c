@@ -1,0 +1,295 @@
+/* The master's state machine. */
+#include "sandboxd/supervisor.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/file.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "sandboxd/http.h"
+
+#define BACKLOG      4096
+#define TICK_MS      250
+#define SHRINK_MS    5000 /* one idle worker too many leaves at most this often */
+#define TERM_MS      5000
+#define GROW_AT_ONCE 8
+
+/* A plain descriptor, or -1 with the error that names what failed. */
+static int made(int fd, const char *what, struct sbx_err *err)
+{
+    return fd >= 0 ? fd : sbx_err_sys(err, SBX_ERR_INTERNAL, errno, "%s", what);
+}
+
+static int open_directories(const struct sbx_config *config, struct sbx_err *err)
+{
+    char path[512];
+    static const struct {
+        const char *name;
+        mode_t mode;
+    } DIRS[] = {{"run", 0755}, {"state", 0700}, {"state/spool", 0700}};
+    for (size_t i = 0; i < SBX_ARRAY_LEN(DIRS); i++) {
+        sbx_home_path(config, DIRS[i].name, path, sizeof(path));
+        if (sbx_mkdirs(path, DIRS[i].mode, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* One master a home: the pid file is locked for as long as the master lives. */
+static int open_pid_file(const struct sbx_config *config, struct sbx_err *err)
+{
+    char path[512];
+    sbx_home_path(config, "run/sandboxd.pid", path, sizeof(path));
+    SBX_AUTO_CLOSE int fd = made(open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644), path, err);
+    if (fd < 0)
+        return -1;
+    if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+        return sbx_err_set(err, SBX_ERR_CONFLICT, "another sandboxd runs with the home '%s' (%s is locked)", config->home, path);
+    if (ftruncate(fd, 0) < 0 || dprintf(fd, "%d\n", (int)getpid()) < 0)
+        return sbx_err_sys(err, SBX_ERR_INTERNAL, errno, "%s", path);
+    int ret = fd;
+    fd = -1;
+    return ret;
+}
+
+static int open_signals(struct sbx_err *err)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    static const int SIGNALS[] = {SIGCHLD, SIGHUP, SIGTERM, SIGINT, SIGQUIT};
+    for (size_t i = 0; i < SBX_ARRAY_LEN(SIGNALS); i++)
+        sigaddset(&set, SIGNALS[i]);
+    sigprocmask(SIG_SETMASK, &set, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    return made(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK), "signalfd", err);
+}
+
+static int open_sockets(struct sbx_master *master, struct sbx_err *err)
+{
+    char path[512];
+    sbx_home_path(master->config, "run/work.sock", path, sizeof(path));
+    master->listen_fd[0] = sbx_http_listen(path, BACKLOG, err);
+    if (master->listen_fd[0] < 0)
+        return -1;
+    sbx_home_path(master->config, "run/control.sock", path, sizeof(path));
+    master->listen_fd[1] = sbx_http_listen(path, BACKLOG, err);
+    return master->listen_fd[1] < 0 ? -1 : 0;
+}
+
+static int open_master(struct sbx_master *master, struct sbx_err *err)
+{
+    if (sbx_agent_image_load(&master->agent, master->config->agent, err) < 0 || open_directories(master->config, err) < 0)
+        return -1;
+    if ((master->pid_fd = open_pid_file(master->config, err)) < 0 || (master->signal_fd = open_signals(err)) < 0 ||
+        (master->wake_fd = made(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd", err)) < 0 ||
+        (master->janitor_fd = made(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd", err)) < 0)
+        return -1;
+    master->board = sbx_scoreboard_new(err);
+    return master->board ? open_sockets(master, err) : -1;
+}
+
+static void close_master(struct sbx_master *master)
+{
+    static const char *const FILES[] = {"run/work.sock", "run/control.sock", "run/sandboxd.pid"};
+    for (size_t i = 0; i < SBX_ARRAY_LEN(FILES) && master->pid_fd >= 0; i++) {
+        char path[512];
+        sbx_home_path(master->config, FILES[i], path, sizeof(path));
+        (void)unlink(path);
+    }
+    sbx_agent_image_done(&master->agent);
+    sbx_config_done(master->config);
+}
+
+static void enter(struct sbx_master *master, enum sbx_master_state state)
+{
+    master->state = state;
+    master->state_since_ms = sbx_now_ms();
+}
+
+/* New settings for the next generation; a bad file changes nothing. What is bound to the master's life stays. */
+static void reload(struct sbx_master *master)
+{
+    struct sbx_err err = SBX_ERR_INIT;
+    struct sbx_config fresh;
+    if (master->state != SBX_MASTER_NORMAL)
+        return;
+    if (sbx_config_load(&fresh, master->source, &err) < 0) {
+        sbx_log_err(SBX_LOG_ERROR, "reload refused, the old settings stay", &err);
+        return;
+    }
+    if (strcmp(fresh.home, master->config->home) != 0) {
+        sbx_log(SBX_LOG_ERROR, "reload refused, the home cannot change while running", NULL);
+        sbx_config_done(&fresh);
+        return;
+    }
+    sbx_config_done(master->config);
+    *master->config = fresh;
+    master->generation++;
+    sbx_log_init((enum sbx_log_level)sbx_log_level_parse(fresh.log_level), strcmp(fresh.log_format, "json") == 0, "master");
+    sbx_log(SBX_LOG_INFO, "settings reloaded", NULL);
+}
+
+static void begin_stop(struct sbx_master *master)
+{
+    if (master->state != SBX_MASTER_NORMAL)
+        return;
+    sbx_log(SBX_LOG_INFO, "stopping", NULL);
+    sbx_notify("STOPPING=1");
+    __atomic_store_n(&master->board->draining, true, __ATOMIC_RELEASE);
+    enter(master, SBX_MASTER_FINISHING);
+}
+
+static void take_signals(struct sbx_master *master)
+{
+    struct signalfd_siginfo info;
+    while (read(master->signal_fd, &info, sizeof(info)) == sizeof(info)) {
+        if (info.ssi_signo == SIGHUP)
+            reload(master);
+        else if (info.ssi_signo != SIGCHLD)
+            begin_stop(master);
+    }
+    sbx_children_reap(master);
+}
+
+/* How many of a role the current generation should have. */
+static int wanted(const struct sbx_master *master, enum sbx_role role)
+{
+    const struct sbx_config *config = master->config;
+    if (role == SBX_ROLE_JANITOR)
+        return 1;
+    if (role == SBX_ROLE_CONTROL)
+        return (int)config->control_workers;
+    int alive = sbx_children_count(master, role, true);
+    int free = sbx_scoreboard_count(master->board, role, SBX_ACTIVITY_IDLE) +
+               sbx_scoreboard_count(master->board, role, SBX_ACTIVITY_STARTING);
+    int want = alive > config->min_workers ? alive : (int)config->min_workers;
+    if (free == 0) /* everybody is busy: grow by a quarter, so that a burst is met in a few steps */
+        want = alive + 1 + (alive / 4 < GROW_AT_ONCE ? alive / 4 : GROW_AT_ONCE);
+    return want < config->max_workers ? want : (int)config->max_workers;
+}
+
+/* Older generations leave when the new one can take over. */
+static void relieve(struct sbx_master *master, enum sbx_role role)
+{
+    if (sbx_children_count(master, role, false) == 0)
+        return;
+    int ready = 0;
+    for (size_t i = 0; i < SBX_SLOTS; i++) {
+        const struct sbx_slot *slot = &master->board->slots[i];
+        ready += slot->pid > 0 && slot->role == role && slot->generation == master->generation &&
+                 slot->activity != SBX_ACTIVITY_STARTING;
+    }
+    int enough = role == SBX_ROLE_WORKER ? (int)master->config->min_workers : wanted(master, role);
+    for (size_t i = 0; ready >= enough && i < SBX_SLOTS; i++) {
+        struct sbx_slot *slot = &master->board->slots[i];
+        if (slot->pid > 0 && slot->role == role && slot->generation != master->generation && !slot->told_to_leave)
+            sbx_children_dismiss(slot);
+    }
+}
+
+/* One idle worker beyond the minimum, and beyond one in reserve, leaves now and then. */
+static void shrink(struct sbx_master *master)
+{
+    int64_t now = sbx_now_ms();
+    int idle = sbx_scoreboard_count(master->board, SBX_ROLE_WORKER, SBX_ACTIVITY_IDLE);
+    bool spare = idle > 1 && sbx_children_count(master, SBX_ROLE_WORKER, true) > master->config->min_workers;
+    if (!spare) {
+        master->shrink_after_ms = now + SHRINK_MS;
+        return;
+    }
+    for (size_t i = 0; now >= master->shrink_after_ms && i < SBX_SLOTS; i++) {
+        struct sbx_slot *slot = &master->board->slots[i];
+        if (slot->pid > 0 && slot->role == SBX_ROLE_WORKER && !slot->told_to_leave && slot->activity == SBX_ACTIVITY_IDLE) {
+            sbx_children_dismiss(slot);
+            master->shrink_after_ms = now + SHRINK_MS;
+        }
+    }
+}
+
+static void announce(struct sbx_master *master)
+{
+    if (master->announced || sbx_scoreboard_count(master->board, SBX_ROLE_WORKER, SBX_ACTIVITY_IDLE) == 0 ||
+        sbx_scoreboard_count(master->board, SBX_ROLE_CONTROL, SBX_ACTIVITY_IDLE) == 0)
+        return;
+    master->announced = true;
+    sbx_notify("READY=1");
+    sbx_log(SBX_LOG_INFO, "ready", "version", SBX_VERSION, "home", master->config->home, NULL);
+}
+
+static void keep_up(struct sbx_master *master)
+{
+    static const enum sbx_role ROLES[] = {SBX_ROLE_CONTROL, SBX_ROLE_WORKER, SBX_ROLE_JANITOR};
+    for (size_t r = 0; r < SBX_ARRAY_LEN(ROLES); r++) {
+        int missing = wanted(master, ROLES[r]) - sbx_children_count(master, ROLES[r], true);
+        while (missing-- > 0)
+            sbx_children_spawn(master, ROLES[r]);
+        relieve(master, ROLES[r]);
+    }
+    shrink(master);
+    announce(master);
+}
+
+/* Is a request still running that began before the stop? Later ones are only being refused. */
+static bool old_requests(const struct sbx_master *master)
+{
+    for (size_t i = 0; i < SBX_SLOTS; i++) {
+        const struct sbx_slot *slot = &master->board->slots[i];
+        if (slot->pid > 0 && slot->role == SBX_ROLE_WORKER && slot->activity == SBX_ACTIVITY_BUSY &&
+            slot->since_ms <= master->state_since_ms)
+            return true;
+    }
+    return false;
+}
+
+/* The ladder of a stop: drain, TERM, KILL. */
+static void wind_down(struct sbx_master *master)
+{
+    int64_t in_state = sbx_now_ms() - master->state_since_ms;
+    if (master->state == SBX_MASTER_FINISHING && (!old_requests(master) || in_state >= master->config->drain_ms)) {
+        enter(master, SBX_MASTER_TERMINATING);
+        sbx_children_signal(master, SIGTERM);
+    } else if (master->state == SBX_MASTER_TERMINATING && in_state >= TERM_MS) {
+        enter(master, SBX_MASTER_KILLING);
+        sbx_children_signal(master, SIGKILL);
+    }
+}
+
+static void run(struct sbx_master *master)
+{
+    struct sbx_err err = SBX_ERR_INIT;
+    while (master->state == SBX_MASTER_NORMAL || sbx_children_any(master)) {
+        if (master->state == SBX_MASTER_NORMAL)
+            keep_up(master);
+        else
+            wind_down(master);
+        struct pollfd fds[] = {{.fd = master->signal_fd, .events = POLLIN}, {.fd = master->wake_fd, .events = POLLIN}};
+        if (sbx_wait_poll(NULL, fds, SBX_ARRAY_LEN(fds), TICK_MS, &err) < 0)
+            sbx_log_err(SBX_LOG_ERROR, "cannot wait", &err);
+        uint64_t count;
+        (void)!read(master->wake_fd, &count, sizeof(count));
+        take_signals(master);
+    }
+}
+
+int sbx_supervise(struct sbx_config *config, const struct sbx_config_source *source)
+{
+    struct sbx_err err = SBX_ERR_INIT;
+    struct sbx_master master = {.config = config, .source = source, .listen_fd = {-1, -1}, .pid_fd = -1};
+    if (open_master(&master, &err) < 0) {
+        sbx_log_err(SBX_LOG_CRITICAL, "cannot start", &err);
+        close_master(&master);
+        return EXIT_FAILURE;
+    }
+    run(&master);
+    sbx_log(SBX_LOG_INFO, "stopped", NULL);
+    close_master(&master);
+    return EXIT_SUCCESS;
+}

@@ -1,0 +1,98 @@
+/* A worker: accepts a request, serves it, accepts the next, until it is told to leave or has served its share. */
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "sandboxd/api.h"
+#include "sandboxd/http.h"
+#include "sandboxd/process.h"
+
+struct worker {
+    struct sbx_process *process;
+    struct sbx_signals signals;
+    struct sbx_engine_parts parts;
+    struct sbx_server *server;
+    struct sbx_api api;
+};
+
+static void on_session(void *arg, const char *id)
+{
+    struct sbx_slot *slot = arg;
+    snprintf(slot->session, sizeof(slot->session), "%s", id);
+}
+
+static int open_worker(struct worker *worker, struct sbx_err *err)
+{
+    struct sbx_process *process = worker->process;
+    if (sbx_signals_open(&worker->signals, err) < 0)
+        return -1;
+    worker->server = sbx_server_new(process->listen_fd, err);
+    if (!worker->server || sbx_engine_open(&worker->parts, process, err) < 0)
+        return -1;
+    worker->api = (struct sbx_api){
+        .engine = &worker->parts.engine,
+        .spool_dir = worker->parts.spool_dir,
+        .control = process->role == SBX_ROLE_CONTROL,
+        .stop_fd = worker->signals.term_fd,
+        .draining = &process->board->draining,
+        .on_session = on_session,
+        .on_session_arg = process->slot,
+    };
+    return 0;
+}
+
+static void serve(struct worker *worker, struct sbx_request *request)
+{
+    struct sbx_process *process = worker->process;
+    struct sbx_slot *slot = process->slot;
+    snprintf(slot->request, sizeof(slot->request), "%s", sbx_request_id(request));
+    sbx_slot_set(slot, SBX_ACTIVITY_BUSY);
+    /* The last idle one is taken: the master may want to fork another before the next request comes. */
+    if (sbx_scoreboard_count(process->board, process->role, SBX_ACTIVITY_IDLE) == 0)
+        sbx_wake(process->master_fd);
+    sbx_api_serve(&worker->api, request);
+    sbx_request_finish(request);
+    slot->requests++;
+    slot->request[0] = slot->session[0] = '\0';
+}
+
+/* Wait for a connection: 1 there may be one, 0 told to leave. */
+static int wait_for_request(struct worker *worker)
+{
+    struct pollfd fds[] = {{.fd = worker->process->listen_fd, .events = POLLIN},
+                           {.fd = worker->signals.quit_fd, .events = POLLIN},
+                           {.fd = worker->signals.term_fd, .events = POLLIN}};
+    struct sbx_err err = SBX_ERR_INIT;
+    if (sbx_wait_poll(NULL, fds, SBX_ARRAY_LEN(fds), -1, &err) < 0) {
+        sbx_log_err(SBX_LOG_ERROR, "cannot wait for requests", &err);
+        return 0;
+    }
+    return !fds[1].revents && !fds[2].revents;
+}
+
+int sbx_worker_main(struct sbx_process *process)
+{
+    struct worker worker = {.process = process};
+    struct sbx_err err = SBX_ERR_INIT;
+    if (open_worker(&worker, &err) < 0) {
+        sbx_log_err(SBX_LOG_ERROR, "cannot start", &err);
+        return SBX_EXIT_NOT_READY;
+    }
+    struct sbx_slot *slot = process->slot;
+    sbx_slot_set(slot, SBX_ACTIVITY_IDLE);
+    sbx_wake(process->master_fd);
+    while (slot->requests < (uint32_t)process->config->worker_requests && wait_for_request(&worker)) {
+        struct sbx_request *request = sbx_server_accept(worker.server, &err);
+        if (request) {
+            serve(&worker, request);
+            sbx_slot_set(slot, SBX_ACTIVITY_IDLE);
+        } else if (err.kind != SBX_ERR_NONE) {
+            sbx_log_err(SBX_LOG_ERROR, "cannot accept", &err);
+            break;
+        }
+    }
+    sbx_slot_set(slot, SBX_ACTIVITY_LEAVING);
+    sbx_engine_close(&worker.parts);
+    sbx_server_free(worker.server);
+    return 0;
+}

@@ -1,0 +1,95 @@
+/* Open a session for work: lock, record, links to its agents. */
+#include "session/internal.h"
+
+#include <string.h>
+
+int sbx_session_open(struct sbx_engine *engine, const char *id, struct sbx_session *session, struct sbx_err *err)
+{
+    *session = (struct sbx_session){.engine = engine, .lock = SBX_LOCK_INIT};
+    sbx_record_init(&session->record);
+    if (!sbx_is_uuid(id))
+        return sbx_err_set(err, SBX_ERR_NOT_FOUND, SBX_SESSION_GONE);
+    if (sbx_store_lock(engine->store, engine->wait, id, engine->config->session_lock_wait_ms, &session->lock, err) < 0)
+        return -1;
+    struct sbx_err failure = SBX_ERR_INIT;
+    int rc = sbx_store_get(engine->store, id, &session->record, &failure);
+    if (rc == 0 && session->record.state == SBX_SESSION_READY)
+        return 0;
+    bool gone = rc < 0 && failure.kind == SBX_ERR_NOT_FOUND;
+    if (rc == 0 || gone)
+        sbx_err_set(err, SBX_ERR_NOT_FOUND, SBX_SESSION_GONE);
+    else
+        *err = failure;
+    sbx_store_unlock(&session->lock, engine->wait, gone);
+    sbx_record_done(&session->record);
+    return -1;
+}
+
+/* Was the session closed while a request worked in it? Then whatever it stumbled over is that. */
+static bool closed_meanwhile(struct sbx_session *session)
+{
+    struct sbx_record record;
+    struct sbx_err failure = SBX_ERR_INIT;
+    sbx_record_init(&record);
+    bool closed = sbx_store_get(session->engine->store, session->record.id, &record, &failure) < 0
+                      ? failure.kind == SBX_ERR_NOT_FOUND
+                      : record.state != SBX_SESSION_READY;
+    sbx_record_done(&record);
+    return closed;
+}
+
+void sbx_session_done(struct sbx_session *session, struct sbx_err *err)
+{
+    sbx_link_close(session->link);
+    sbx_link_close(session->helper);
+    session->link = session->helper = NULL;
+    bool closed = false;
+    struct sbx_err ignored = SBX_ERR_INIT;
+    if (err && (err->kind == SBX_ERR_UNAVAILABLE || err->kind == SBX_ERR_NOT_FOUND || err->kind == SBX_ERR_UPSTREAM)) {
+        closed = closed_meanwhile(session);
+        if (closed)
+            sbx_err_set(err, SBX_ERR_NOT_FOUND, SBX_SESSION_GONE);
+    } else if (!err) {
+        (void)!sbx_store_touch(session->engine->store, &session->record, &ignored);
+    }
+    sbx_store_unlock(&session->lock, session->engine->wait, closed);
+    sbx_record_done(&session->record);
+}
+
+/* Attach to a container's agent. One that stopped (its agent died, dockerd was restarted) is started again: its file
+ * system is kept. */
+static struct sbx_link *attach(struct sbx_session *session, const char *container, const char *image, struct sbx_err *err)
+{
+    struct sbx_engine *engine = session->engine;
+    struct sbx_err failure = SBX_ERR_INIT;
+    struct sbx_link *link = sbx_link_open(engine, container, session->lock.fence, &failure);
+    if (link)
+        return link;
+    if (failure.kind != SBX_ERR_CONFLICT) {
+        *err = failure;
+        if (failure.kind == SBX_ERR_NOT_FOUND)
+            sbx_err_set(err, SBX_ERR_NOT_FOUND, SBX_SESSION_GONE);
+        return NULL;
+    }
+    if (engine->notice)
+        engine->notice("container restarted", container, failure.msg);
+    if (sbx_agent_start(engine, container, image, err) < 0) {
+        sbx_err_wrap(err, "the session's container stopped and cannot be started again");
+        return NULL;
+    }
+    return sbx_link_open(engine, container, session->lock.fence, err);
+}
+
+struct sbx_link *sbx_session_link(struct sbx_session *session, struct sbx_err *err)
+{
+    if (!session->link)
+        session->link = attach(session, session->record.container, session->record.image, err);
+    return session->link;
+}
+
+struct sbx_link *sbx_session_helper(struct sbx_session *session, struct sbx_err *err)
+{
+    if (!session->helper)
+        session->helper = attach(session, session->record.helper, session->engine->config->git_image, err);
+    return session->helper;
+}

@@ -1,0 +1,147 @@
+/*
+ * Patches: a helper container sees the session's /repo read-only and keeps a meta repository of its own, which code of the
+ * session can neither read nor write. A turn is one command of the helper's agent. Trees are compared, not commits:
+ * /meta/prev names the tree of the last turn, /meta/seed the one of the seed.
+ */
+#include "session/internal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define PATCH_TIMEOUT_MS (10 * 60 * 1000)
+
+/* A hostile tree must not make git run anything: no configuration but ours, no hooks, no attributes of the tree. */
+static const char *const GIT_ENV[] = {
+    "GIT_DIR=/meta/git",        "GIT_WORK_TREE=/repo",         "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null",
+    "GIT_ATTR_NOSYSTEM=1",      "GIT_TEMPLATE_DIR=",           "GIT_TERMINAL_PROMPT=0", "GIT_LITERAL_PATHSPECS=1",
+    "GIT_NO_REPLACE_OBJECTS=1", "GIT_CEILING_DIRECTORIES=/",   "HOME=/meta",            "LC_ALL=C",
+    "LANG=C",                   "GIT_DISCOVERY_ACROSS_FILESYSTEM=0", NULL};
+
+/*
+ * $1 is seed, base, turn or all. What was seeded is tracked even where a .gitignore names it; later, the tree's own
+ * .gitignore holds. A nested repository would become a gitlink, its content lost: its files are put into the index one by
+ * one, and from then on `git add` walks into it like into any directory.
+ */
+static const char SCRIPT[] =
+    "set -u; mode=$1; cd /repo || exit 9\n"
+    "if [ ! -e /meta/ready ]; then\n"
+    "  rm -rf /meta/git && git init -q /meta/git.new --bare && mv /meta/git.new /meta/git || exit 9\n"
+    "  { printf '[core]\\n\\trepositoryformatversion = 0\\n\\tbare = false\\n\\tfsmonitor = false\\n\\thooksPath = /dev/null\\n'\n"
+    "    printf '\\tattributesFile = /dev/null\\n\\texcludesFile = /dev/null\\n\\tautocrlf = false\\n\\tsymlinks = true\\n'\n"
+    "    printf '\\tfileMode = true\\n\\tquotePath = true\\n\\tuntrackedCache = false\\n\\tprecomposeUnicode = false\\n'\n"
+    "    printf '\\tprotectHFS = false\\n\\tprotectNTFS = false\\n[gc]\\n\\tauto = 0\\n[advice]\\n\\taddEmbeddedRepo = true\\n'\n"
+    "    printf '[diff]\\n\\trenameLimit = 2000\\n[index]\\n\\tversion = 4\\n'; } > /meta/git/config || exit 9\n"
+    "  mkdir -p /meta/git/info && printf '* -text -eol -filter -ident -working-tree-encoding !diff\\n' > /meta/git/info/attributes\n"
+    "  git write-tree > /meta/prev && cp /meta/prev /meta/seed && : > /meta/ready || exit 9\n"
+    "fi\n"
+    "force=; [ $mode = seed ] && force=-f\n"
+    "git add -A $force --ignore-errors . > /dev/null 2> /meta/err\n"
+    "if [ -s /meta/err ]; then\n"
+    "  find . -mindepth 2 -name .git -prune -exec sh -c '\n"
+    "    for git; do dir=${git%/.git}; dir=${dir#./}\n"
+    "      git update-index --force-remove -- \"$dir\"\n"
+    "      find \"$dir\" -name .git -prune -o \\( -type f -o -type l \\) -print0 | git update-index --add -z --stdin\n"
+    "    done' sh {} + > /dev/null 2>&1\n"
+    "fi\n"
+    "new=$(git write-tree) || exit 9\n"
+    "case $mode in\n"
+    "seed) echo $new > /meta/seed; echo $new > /meta/prev; exit 0;;\n"
+    "base) echo $new > /meta/prev; exit 0;;\n"
+    "all) read -r old < /meta/seed;;\n"
+    "*) read -r old < /meta/prev; [ $old = $new ] && exit 0; echo $new > /meta/prev;;\n"
+    "esac\n"
+    "[ $old = $new ] || exec git diff-tree -r -p --binary --full-index -M --no-ext-diff --no-textconv --no-color $old $new\n";
+
+int sbx_patch_volume(struct sbx_engine *engine, struct sbx_record *record, struct sbx_err *err)
+{
+    struct sbx_labels labels;
+    sbx_labels_fill(&labels, engine, record->id, "repo");
+    sbx_name_volume(record->id, record->volume);
+    return sbx_docker_volume_create(engine->docker, engine->wait, record->volume, labels.pairs, err);
+}
+
+int sbx_patch_start(struct sbx_engine *engine, struct sbx_record *record, struct sbx_err *err)
+{
+    const struct sbx_config *config = engine->config;
+    char name[SBX_NAME_SIZE];
+    char uid[24];
+    char gid[24];
+    struct sbx_labels labels;
+    sbx_name_helper(record->id, name);
+    sbx_labels_fill(&labels, engine, record->id, "patch");
+    snprintf(uid, sizeof(uid), "%" PRId64, config->run_uid);
+    snprintf(gid, sizeof(gid), "%" PRId64, config->run_gid);
+    const char *const entrypoint[] = {SBX_AGENT_PATH, NULL};
+    const char *const cmd[] = {"--uid", uid, "--gid", gid, "--dir", "/meta", NULL};
+    const struct sbx_docker_mount mounts[] = {{engine->agent->volume, SBX_AGENT_DIR, true, true},
+                                              {record->volume, "/repo", true, true},
+                                              {NULL, NULL, false, false}};
+    struct sbx_docker_spec spec = {
+        .name = name,
+        .image = config->git_image,
+        .entrypoint = entrypoint,
+        .cmd = cmd,
+        .user = "0:0",
+        .working_dir = "/",
+        .network_mode = "none",
+        .runtime = config->runtime,
+        .mounts = mounts,
+        .labels = labels.pairs,
+        .cap_add = SBX_AGENT_CAPS,
+        .pids_limit = config->pids_limit,
+        .open_stdin = true,
+        .no_new_privileges = true,
+    };
+    if (sbx_docker_create(engine->docker, engine->wait, &spec, record->helper, err) < 0)
+        return -1;
+    return sbx_agent_start(engine, record->helper, config->git_image, err);
+}
+
+struct streams {
+    struct sbx_buf *patch;
+    char words[256]; /* start of stderr */
+    size_t words_len;
+};
+
+static int on_output(void *arg, int channel, const void *data, size_t n, struct sbx_err *err)
+{
+    struct streams *streams = arg;
+    if (channel == 1 && streams->patch)
+        return sbx_buf_add(streams->patch, data, n, err);
+    size_t room = sizeof(streams->words) - 1 - streams->words_len;
+    n = n < room ? n : room;
+    memcpy(streams->words + streams->words_len, data, n);
+    streams->words_len += n;
+    return 0;
+}
+
+static int run_script(struct sbx_session *session, const char *mode, struct sbx_buf *patch, struct sbx_err *err)
+{
+    struct sbx_link *link = sbx_session_helper(session, err);
+    if (!link)
+        return -1;
+    const char *const argv[] = {"/bin/sh", "-c", SCRIPT, "patch", mode, NULL};
+    struct sbx_exec_spec spec = {.argv = argv, .env = GIT_ENV, .cwd = "/repo", .split = true, .timeout_ms = PATCH_TIMEOUT_MS};
+    struct streams streams = {.patch = patch};
+    struct sbx_exec_result result;
+    if (sbx_link_exec(link, &spec, on_output, &streams, &result, err) < 0) {
+        sbx_link_close(session->helper);
+        session->helper = NULL;
+        return -1;
+    }
+    if (result.code == 0)
+        return 0;
+    return sbx_err_set(err, SBX_ERR_UPSTREAM, "the patch helper failed with code %d: %s%s", result.code, result.message,
+                       streams.words);
+}
+
+int sbx_patch_baseline(struct sbx_session *session, struct sbx_err *err)
+{
+    return run_script(session, session->record.seeded ? "base" : "seed", NULL, err);
+}
+
+int sbx_session_patch(struct sbx_session *session, bool cumulative, struct sbx_buf *ret, struct sbx_err *err)
+{
+    return run_script(session, cumulative ? "all" : "turn", ret, err);
+}

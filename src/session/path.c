@@ -1,0 +1,45 @@
+/* Paths that clients name, checked as bytes. What needs the file system (symlinks, directories) is checked by the agent. */
+#include <stdio.h>
+#include <string.h>
+
+#include "sandboxd/session.h"
+
+#define ROOT     "/repo"
+#define PATH_MAX 4095
+
+static int refuse(char *reason, size_t size, const char *text)
+{
+    snprintf(reason, size, "%s", text);
+    return -1;
+}
+
+static bool has_dot_dot(const char *path)
+{
+    for (const char *at = path; (at = strstr(at, "..")); at += 2) {
+        bool starts = at == path || at[-1] == '/';
+        bool ends = at[2] == '\0' || at[2] == '/';
+        if (starts && ends)
+            return true;
+    }
+    return false;
+}
+
+int sbx_path_check(const char *path, size_t len, char *reason, size_t reason_size)
+{
+    if (strlen(path) != len || strpbrk(path, "\r\n"))
+        return refuse(reason, reason_size, "path contains NUL, CR or LF");
+    if (path[0] != '/')
+        return refuse(reason, reason_size, "path must be absolute");
+    if (len > PATH_MAX)
+        return refuse(reason, reason_size, "path is too long");
+    if (has_dot_dot(path))
+        return refuse(reason, reason_size, "path must not contain '..'");
+    size_t root = strlen(ROOT);
+    if (strncmp(path, ROOT, root) != 0 || (path[root] != '/' && path[root] != '\0'))
+        return refuse(reason, reason_size, "path must be under /repo");
+    if (strspn(path + root, "/") == len - root)
+        return refuse(reason, reason_size, "path must name a file under /repo, not /repo itself");
+    if (path[len - 1] == '/')
+        return refuse(reason, reason_size, "path is a directory");
+    return 0;
+}

@@ -1,0 +1,158 @@
+/* Give back what dead processes and lost records left: run by the janitor, and by --purge. */
+#include "session/internal.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PAGE 100
+
+static void notice(struct sbx_engine *engine, const char *event, const char *subject, const char *detail)
+{
+    if (engine->notice)
+        engine->notice(event, subject, detail);
+}
+
+/* Records are collected a page at a time and then closed: closing one changes the table that is being walked. */
+struct record_sweep {
+    struct sbx_engine *engine;
+    bool (*alive)(void *arg, int64_t pid);
+    void *alive_arg;
+    bool everything;
+    char last[SBX_UUID_LEN + 1];
+    int seen;
+    char ids[PAGE][SBX_UUID_LEN + 1];
+    bool half_made[PAGE];
+    int count;
+};
+
+static bool wants_closing(const struct record_sweep *sweep, const struct sbx_record *record)
+{
+    if (sweep->everything || record->state == SBX_SESSION_CLOSING)
+        return true;
+    if (record->state != SBX_SESSION_CREATING)
+        return false;
+    const struct sbx_config *config = sweep->engine->config;
+    if (strcmp(record->replica, config->replica) == 0 && sweep->alive)
+        return !sweep->alive(sweep->alive_arg, record->worker_pid);
+    /* Another replica's: it sweeps its own; this is for one that never came back. A create waits for a pull at most. */
+    return sbx_wall_ms() - record->created_ms > config->orphan_grace_ms + 2 * config->pull_timeout_ms;
+}
+
+static int on_record(void *arg, const struct sbx_record *record)
+{
+    struct record_sweep *sweep = arg;
+    memcpy(sweep->last, record->id, sizeof(sweep->last));
+    sweep->seen++;
+    if (wants_closing(sweep, record)) {
+        memcpy(sweep->ids[sweep->count], record->id, sizeof(sweep->ids[0]));
+        sweep->half_made[sweep->count++] = record->state == SBX_SESSION_CREATING;
+    }
+    return 0;
+}
+
+static int sweep_records(struct record_sweep *sweep, struct sbx_sweep_counts *counts, struct sbx_err *err)
+{
+    struct sbx_engine *engine = sweep->engine;
+    do {
+        sweep->seen = sweep->count = 0;
+        if (sbx_store_list(engine->store, sweep->last, PAGE, on_record, sweep, err) < 0)
+            return -1;
+        for (int i = 0; i < sweep->count; i++) {
+            struct sbx_err failure = SBX_ERR_INIT;
+            if (sbx_session_close(engine, sweep->ids[i], &failure) < 0) {
+                notice(engine, "sweep failed", sweep->ids[i], failure.msg);
+                continue;
+            }
+            notice(engine, "swept", sweep->ids[i], sweep->half_made[i] ? "half-made" : "closing");
+            *(sweep->half_made[i] ? &counts->reclaimed : &counts->closed) += 1;
+        }
+    } while (sweep->seen == PAGE);
+    return 0;
+}
+
+int sbx_session_sweep_records(struct sbx_engine *engine, bool (*alive)(void *, int64_t), void *arg,
+                              struct sbx_sweep_counts *counts, struct sbx_err *err)
+{
+    struct record_sweep sweep = {.engine = engine, .alive = alive, .alive_arg = arg};
+    return sweep_records(&sweep, counts, err);
+}
+
+struct orphan_sweep {
+    struct sbx_engine *engine;
+    struct sbx_sweep_counts *counts;
+    int64_t grace_ms;
+};
+
+static bool is_orphan(struct orphan_sweep *sweep, struct json_object *labels)
+{
+    const char *id = NULL;
+    const char *created = NULL;
+    struct json_object *value;
+    if (json_object_object_get_ex(labels, SBX_LABEL_SESSION, &value))
+        id = json_object_get_string(value);
+    if (json_object_object_get_ex(labels, SBX_LABEL_CREATED, &value))
+        created = json_object_get_string(value);
+    if (!id || !created || sbx_wall_ms() - strtoll(created, NULL, 10) < sweep->grace_ms)
+        return false;
+    struct sbx_record record;
+    struct sbx_err failure = SBX_ERR_INIT;
+    sbx_record_init(&record);
+    int rc = sbx_store_get(sweep->engine->store, id, &record, &failure);
+    sbx_record_done(&record);
+    return rc < 0 && failure.kind == SBX_ERR_NOT_FOUND;
+}
+
+static int on_container(void *arg, const char *id, const char *name, struct json_object *labels)
+{
+    struct orphan_sweep *sweep = arg;
+    struct sbx_err failure = SBX_ERR_INIT;
+    if (!is_orphan(sweep, labels))
+        return 0;
+    if (sbx_docker_remove(sweep->engine->docker, sweep->engine->wait, id, &failure) < 0) {
+        notice(sweep->engine, "sweep failed", name, failure.msg);
+        return 0;
+    }
+    notice(sweep->engine, "swept", name, "container without a record");
+    sweep->counts->orphans++;
+    return 0;
+}
+
+static int on_volume(void *arg, const char *name, struct json_object *labels)
+{
+    struct orphan_sweep *sweep = arg;
+    struct sbx_err failure = SBX_ERR_INIT;
+    if (!is_orphan(sweep, labels))
+        return 0;
+    if (sbx_docker_volume_remove(sweep->engine->docker, sweep->engine->wait, name, &failure) < 0) {
+        notice(sweep->engine, "sweep failed", name, failure.msg);
+        return 0;
+    }
+    notice(sweep->engine, "swept", name, "volume without a record");
+    sweep->counts->orphans++;
+    return 0;
+}
+
+static int sweep_orphans(struct orphan_sweep *sweep, struct sbx_err *err)
+{
+    struct sbx_engine *engine = sweep->engine;
+    const char *instance = sbx_store_instance(engine->store);
+    if (sbx_docker_list(engine->docker, engine->wait, SBX_LABEL_INSTANCE, instance, on_container, sweep, err) < 0)
+        return -1;
+    return sbx_docker_list_volumes(engine->docker, engine->wait, SBX_LABEL_INSTANCE, instance, on_volume, sweep, err);
+}
+
+int sbx_session_sweep_orphans(struct sbx_engine *engine, struct sbx_sweep_counts *counts, struct sbx_err *err)
+{
+    struct orphan_sweep sweep = {.engine = engine, .counts = counts, .grace_ms = engine->config->orphan_grace_ms};
+    return sweep_orphans(&sweep, err);
+}
+
+int sbx_session_purge(struct sbx_engine *engine, struct sbx_sweep_counts *counts, struct sbx_err *err)
+{
+    struct record_sweep records = {.engine = engine, .everything = true};
+    if (sweep_records(&records, counts, err) < 0)
+        return -1;
+    struct orphan_sweep orphans = {.engine = engine, .counts = counts};
+    return sweep_orphans(&orphans, err);
+}

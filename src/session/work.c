@@ -1,0 +1,66 @@
+/* What is done in an opened session: commands, files, archives. */
+#include "session/internal.h"
+
+#include <string.h>
+
+/* An agent that went silent or broke its word is not trusted further: its container is ended, and the next request starts
+ * it again. */
+static void end_container(struct sbx_session *session)
+{
+    struct sbx_err ignored = SBX_ERR_INIT;
+    (void)!sbx_docker_kill(session->engine->docker, NULL, session->record.container, &ignored);
+}
+
+static void drop_link(struct sbx_session *session)
+{
+    sbx_link_close(session->link);
+    session->link = NULL;
+}
+
+int sbx_session_exec(struct sbx_session *session, const struct sbx_exec_spec *spec,
+                     int (*on_output)(void *, int, const void *, size_t, struct sbx_err *), void *arg,
+                     struct sbx_exec_result *ret, struct sbx_err *err)
+{
+    struct sbx_link *link = sbx_session_link(session, err);
+    if (!link)
+        return -1;
+    int64_t begun = sbx_now_ms();
+    if (sbx_link_exec(link, spec, on_output, arg, ret, err) == 0)
+        return 0;
+    bool overdue = spec->timeout_ms > 0 && sbx_now_ms() - begun > spec->timeout_ms;
+    drop_link(session);
+    if (overdue)
+        end_container(session);
+    return -1;
+}
+
+int sbx_session_write(struct sbx_session *session, struct sbx_write *files, size_t count, struct sbx_err *err)
+{
+    struct sbx_link *link = sbx_session_link(session, err);
+    if (!link)
+        return -1;
+    if (sbx_link_write(link, files, count, err) == 0)
+        return 0;
+    drop_link(session);
+    return -1;
+}
+
+int sbx_session_extract(struct sbx_session *session, const char *target, int fd, int64_t size, struct sbx_err *err)
+{
+    return sbx_docker_put_archive(session->engine->docker, session->engine->wait, session->record.container, target, fd, size,
+                                  err);
+}
+
+int sbx_session_seeded(struct sbx_session *session, struct sbx_err *err)
+{
+    if (session->record.extract_patch && sbx_patch_baseline(session, err) < 0)
+        return -1;
+    return sbx_store_set_seeded(session->engine->store, session->record.id, err);
+}
+
+int sbx_session_written(struct sbx_session *session, bool any, struct sbx_err *err)
+{
+    if (!any || !session->record.extract_patch)
+        return 0;
+    return sbx_patch_baseline(session, err);
+}

@@ -1,0 +1,56 @@
+/* What the two implementations of store.h share with store.c, which checks arguments and dispatches to them.
+ */
+#ifndef STORE_INTERNAL_H
+#define STORE_INTERNAL_H
+
+#include "sandboxd/store.h"
+
+/* Last-used times closer than this to the recorded one are not written (sbx_store_touch). */
+#define SBX_STORE_TOUCH_MS 30000
+
+/* Contracts as in store.h unless said otherwise. */
+struct sbx_store_ops {
+    void (*close)(struct sbx_store *store);
+    int (*ping)(struct sbx_store *store, struct sbx_err *err);
+
+    int (*insert)(struct sbx_store *store, const struct sbx_record *record, struct sbx_err *err);
+    int (*get)(struct sbx_store *store, const char *id, struct sbx_record *ret, struct sbx_err *err);
+    int (*set_ready)(struct sbx_store *store, const struct sbx_record *record, struct sbx_err *err);
+    int (*set_seeded)(struct sbx_store *store, const char *id, struct sbx_err *err);
+    int (*set_closing)(struct sbx_store *store, const char *id, struct sbx_err *err);
+    /* Write now_ms unless what is stored is within SBX_STORE_TOUCH_MS of it. */
+    int (*touch)(struct sbx_store *store, const char *id, int64_t now_ms, struct sbx_err *err);
+    int (*delete)(struct sbx_store *store, const char *id, struct sbx_err *err);
+    /* The first n records with id > after into out[] (initialised); how many there were, or -1. */
+    int (*page)(struct sbx_store *store, const char *after, int n, struct sbx_record *out,
+                struct sbx_err *err);
+
+    /* One attempt at the lock of lock->id, without waiting: 1 got it (fence and fd or token are set), 0 busy,
+     * -1. */
+    int (*try_lock)(struct sbx_store *store, struct sbx_lock *lock, struct sbx_err *err);
+    /* NULL where a held lock needs no refresh; else called every refresh_ms of the handle. */
+    int (*refresh)(struct sbx_store *store, struct sbx_lock *lock, struct sbx_err *err);
+    void (*unlock)(struct sbx_store *store, struct sbx_lock *lock, bool gone);
+
+    int (*lease)(struct sbx_store *store, const char *name, const char *holder, int64_t ttl_ms,
+                 struct sbx_err *err);
+    int (*lease_release)(struct sbx_store *store, const char *name, const char *holder, struct sbx_err *err);
+};
+
+/* First member of each implementation's handle. */
+struct sbx_store {
+    const struct sbx_store_ops *ops;
+    char instance[SBX_UUID_LEN + 1];
+    int64_t refresh_ms;
+};
+
+struct sbx_store *sbx_store_open_embedded(const struct sbx_store_options *options,
+                                          struct sbx_err *err) SBX_MUST_CHECK;
+struct sbx_store *sbx_store_open_redis(const struct sbx_store_options *options,
+                                       struct sbx_err *err) SBX_MUST_CHECK;
+
+/* Fill lock from <dir>/<id>.lock; as try_lock above. */
+int sbx_filelock_try(const char *dir, struct sbx_lock *lock, struct sbx_err *err) SBX_MUST_CHECK;
+void sbx_filelock_release(const char *dir, struct sbx_lock *lock, bool gone);
+
+#endif

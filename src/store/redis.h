@@ -1,0 +1,74 @@
+/* The store in Redis: redis.c keeps the connection, redis_script.c holds the Lua scripts, redis_record.c uses
+ * them. */
+#ifndef STORE_REDIS_H
+#define STORE_REDIS_H
+
+#include <hiredis/hiredis.h>
+
+#include "internal.h"
+#include "redis_url.h"
+
+#define SBX_REDIS_PREFIX   "sandboxd:"
+#define SBX_REDIS_INDEX    SBX_REDIS_PREFIX "sessions" /* sorted set of ids, all of score 0 */
+#define SBX_REDIS_RECORD   SBX_REDIS_PREFIX "session:" /* + id: hash */
+#define SBX_REDIS_LOCK     SBX_REDIS_PREFIX "lock:"    /* + id: token of the holder, with a TTL */
+#define SBX_REDIS_FENCE    SBX_REDIS_PREFIX "fence:"   /* + id: newest fence */
+#define SBX_REDIS_LEASE    SBX_REDIS_PREFIX "lease:"   /* + name: holder, with a TTL */
+#define SBX_REDIS_INSTANCE SBX_REDIS_PREFIX "instance"
+#define SBX_REDIS_PING     SBX_REDIS_PREFIX "ping"
+
+/* Arguments of a command or script, EVALSHA's own three not counted. */
+#define SBX_REDIS_MAX_ARGS 40
+
+struct sbx_redis {
+    struct sbx_store base;
+    struct sbx_redis_url url;
+    redisContext *ctx; /* NULL while there is no connection: the next use makes one */
+    int64_t lock_ttl_ms;
+};
+
+enum sbx_redis_script {
+    SBX_REDIS_DO_INSTANCE,
+    SBX_REDIS_DO_INSERT,
+    SBX_REDIS_DO_PAGE,
+    SBX_REDIS_DO_READY,
+    SBX_REDIS_DO_SEEDED,
+    SBX_REDIS_DO_CLOSING,
+    SBX_REDIS_DO_TOUCH,
+    SBX_REDIS_DO_DELETE,
+    SBX_REDIS_DO_LEASE,
+    SBX_REDIS_DO_RELEASE,
+    SBX_REDIS_DO_LOCK,
+    SBX_REDIS_DO_REFRESH,
+    SBX_REDIS_SCRIPTS,
+};
+
+struct sbx_redis_lua {
+    const char *text;
+    int keys; /* how many of the arguments, from the front, are keys */
+};
+
+extern const struct sbx_redis_lua sbx_redis_lua[SBX_REDIS_SCRIPTS];
+
+#define SBX_REDIS_AUTO_REPLY __attribute__((cleanup(sbx_redis_cleanup_reply)))
+void sbx_redis_cleanup_reply(redisReply **reply);
+
+/* Make the connection now, and learn the instance. */
+int sbx_redis_connect(struct sbx_redis *store, struct sbx_err *err) SBX_MUST_CHECK;
+void sbx_redis_disconnect(struct sbx_redis *store);
+
+/*
+ * Run one command or script; the caller frees the reply (freeReplyObject). NULL with UNAVAILABLE when there
+ * is no connection, no answer in time, or the answer is an error. Nothing is sent twice: whether a lost
+ * command was carried out is not known.
+ */
+redisReply *sbx_redis_command(struct sbx_redis *store, int argc, const char **argv,
+                              struct sbx_err *err) SBX_MUST_CHECK;
+redisReply *sbx_redis_run(struct sbx_redis *store, enum sbx_redis_script script, int argc, const char **argv,
+                          struct sbx_err *err) SBX_MUST_CHECK;
+
+/* The same for a script that answers with an integer. */
+int sbx_redis_run_int(struct sbx_redis *store, enum sbx_redis_script script, int argc, const char **argv,
+                      long long *ret, struct sbx_err *err) SBX_MUST_CHECK;
+
+#endif

@@ -1,0 +1,87 @@
+/*
+ * The Lua scripts: each is one atomic step. States are the numbers of enum sbx_session_state. Record keys
+ * that PAGE looks up are made in the script, so this needs a Redis that is not a cluster (Sentinel's failover
+ * is fine).
+ */
+#include "redis.h"
+
+/* The record's key, then the index; field names and values alternate. */
+static const char insert[] = "if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end\n"
+                             "redis.call('HSET', KEYS[1], unpack(ARGV, 2))\n"
+                             "redis.call('ZADD', KEYS[2], 0, ARGV[1])\n"
+                             "return 1";
+
+/* From ARGV[1] on, at most ARGV[2] records, with the fields ARGV[4 …]; ARGV[3] is the prefix of record keys.
+ */
+static const char page[] =
+    "local out, from, n = {}, ARGV[1], tonumber(ARGV[2])\n"
+    "while #out < n do\n"
+    "  local ids = redis.call('ZRANGEBYLEX', KEYS[1], from, '+', 'LIMIT', 0, n - #out)\n"
+    "  if #ids == 0 then break end\n"
+    "  for _, id in ipairs(ids) do\n"
+    "    local row = redis.call('HMGET', ARGV[3] .. id, unpack(ARGV, 4))\n"
+    "    if row[1] then out[#out + 1] = row end\n"
+    "  end\n"
+    "  from = '(' .. ids[#ids]\n"
+    "end\n"
+    "return out";
+
+static const char ready[] = "if redis.call('HGET', KEYS[1], 'state') ~= '1' then return 0 end\n"
+                            "redis.call('HSET', KEYS[1], 'state', '2', 'container', ARGV[1],"
+                            " 'helper', ARGV[2], 'volume', ARGV[3])\n"
+                            "return 1";
+
+/* 1 set, 0 was set already, -1 not a ready session. */
+static const char seeded[] = "local r = redis.call('HMGET', KEYS[1], 'state', 'seeded')\n"
+                             "if r[1] ~= '2' then return -1 end\n"
+                             "if r[2] == '1' then return 0 end\n"
+                             "redis.call('HSET', KEYS[1], 'seeded', '1')\n"
+                             "return 1";
+
+static const char closing[] = "if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end\n"
+                              "redis.call('HSET', KEYS[1], 'state', '3')\n"
+                              "return 1";
+
+static const char touch[] = "local used = redis.call('HGET', KEYS[1], 'used_ms')\n"
+                            "if not used or math.abs(used - ARGV[1]) < tonumber(ARGV[2]) then return 0 end\n"
+                            "redis.call('HSET', KEYS[1], 'used_ms', ARGV[1])\n"
+                            "return 1";
+
+static const char delete[] = "redis.call('ZREM', KEYS[2], ARGV[1])\n"
+                             "return redis.call('DEL', KEYS[1])";
+
+static const char lease[] = "local holder = redis.call('GET', KEYS[1])\n"
+                            "if holder and holder ~= ARGV[1] then return 0 end\n"
+                            "redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])\n"
+                            "return 1";
+
+/* Delete a lock or lease if it is the holder's; ARGV[2] ms later forget KEYS[2] (a session's fence), unless
+ * "". */
+static const char release[] = "if ARGV[2] ~= '' then redis.call('PEXPIRE', KEYS[2], ARGV[2]) end\n"
+                              "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end\n"
+                              "return redis.call('DEL', KEYS[1])";
+
+/* The fence, or 0 when another holds the lock. Fences are kept for a day: later the clock is ahead of them.
+ */
+static const char lock[] =
+    "if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return 0 end\n"
+    "local now = redis.call('TIME')\n"
+    "local last = tonumber(redis.call('GET', KEYS[2]) or 0)\n"
+    "local fence = math.max(now[1] * 1000000 + now[2], last + 1)\n"
+    "redis.call('SET', KEYS[2], string.format('%.0f', fence), 'EX', 86400)\n"
+    "return fence";
+
+static const char refresh[] = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end\n"
+                              "return redis.call('PEXPIRE', KEYS[1], ARGV[2])";
+
+static const char instance[] = "redis.call('SET', KEYS[1], ARGV[1], 'NX')\n"
+                               "return redis.call('GET', KEYS[1])";
+
+const struct sbx_redis_lua sbx_redis_lua[SBX_REDIS_SCRIPTS] = {
+    [SBX_REDIS_DO_INSTANCE] = {instance, 1}, [SBX_REDIS_DO_INSERT] = {insert, 2},
+    [SBX_REDIS_DO_PAGE] = {page, 1},         [SBX_REDIS_DO_READY] = {ready, 1},
+    [SBX_REDIS_DO_SEEDED] = {seeded, 1},     [SBX_REDIS_DO_CLOSING] = {closing, 1},
+    [SBX_REDIS_DO_TOUCH] = {touch, 1},       [SBX_REDIS_DO_DELETE] = {delete, 2},
+    [SBX_REDIS_DO_LEASE] = {lease, 1},       [SBX_REDIS_DO_RELEASE] = {release, 2},
+    [SBX_REDIS_DO_LOCK] = {lock, 2},         [SBX_REDIS_DO_REFRESH] = {refresh, 1},
+};

@@ -1,0 +1,310 @@
+/* Records and leases of the embedded store. Each write is one statement, a transaction of its own. */
+#include "sqlite.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define COLUMNS                                                                                              \
+    "id, state, owner, replica, worker_pid, image, container, helper, volume, extract_patch, ephemeral, "    \
+    "seeded, created_ms, used_ms, options"
+
+/* Same order as COLUMNS; parameters are numbered from 1. */
+enum column {
+    COL_ID,
+    COL_STATE,
+    COL_OWNER,
+    COL_REPLICA,
+    COL_WORKER_PID,
+    COL_IMAGE,
+    COL_CONTAINER,
+    COL_HELPER,
+    COL_VOLUME,
+    COL_EXTRACT_PATCH,
+    COL_EPHEMERAL,
+    COL_SEEDED,
+    COL_CREATED_MS,
+    COL_USED_MS,
+    COL_OPTIONS,
+};
+
+/* States are the numbers of enum sbx_session_state. A lease taken "in the future" is of an earlier boot (its
+ * times are CLOCK_MONOTONIC's): it is free. */
+static const char *const sql[SBX_SQLITE_STMTS] = {
+    [SBX_SQLITE_INSERT] = "INSERT OR IGNORE INTO sessions(" COLUMNS ")"
+                          " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+    [SBX_SQLITE_GET] = "SELECT " COLUMNS " FROM sessions WHERE id = ?1",
+    [SBX_SQLITE_PAGE] = "SELECT " COLUMNS " FROM sessions WHERE id > ?1 ORDER BY id LIMIT ?2",
+    [SBX_SQLITE_READY] = "UPDATE sessions SET state = 2, container = ?2, helper = ?3, volume = ?4"
+                         " WHERE id = ?1 AND state = 1",
+    [SBX_SQLITE_SEEDED] = "UPDATE sessions SET seeded = 1 WHERE id = ?1 AND state = 2 AND seeded = 0",
+    [SBX_SQLITE_CLOSING] = "UPDATE sessions SET state = 3 WHERE id = ?1",
+    [SBX_SQLITE_TOUCH] = "UPDATE sessions SET used_ms = ?2 WHERE id = ?1 AND abs(used_ms - ?2) >= ?3",
+    [SBX_SQLITE_DELETE] = "DELETE FROM sessions WHERE id = ?1",
+    [SBX_SQLITE_LEASE] = "INSERT INTO leases(name, holder, taken_ms, expires_ms) VALUES(?1, ?2, ?3, ?4)"
+                         " ON CONFLICT(name) DO UPDATE SET holder = ?2, taken_ms = ?3, expires_ms = ?4"
+                         " WHERE holder = ?2 OR expires_ms <= ?3 OR taken_ms > ?3",
+    [SBX_SQLITE_LEASE_RELEASE] = "DELETE FROM leases WHERE name = ?1 AND holder = ?2",
+    [SBX_SQLITE_BEGIN] = "BEGIN IMMEDIATE",
+    [SBX_SQLITE_ROLLBACK] = "ROLLBACK",
+};
+
+static struct sbx_sqlite *self(struct sbx_store *store)
+{
+    return (struct sbx_sqlite *)store;
+}
+
+static sqlite3_stmt *use(struct sbx_store *store, enum sbx_sqlite_stmt which, struct sbx_err *err)
+{
+    return sbx_sqlite_use(self(store), which, sql[which], err);
+}
+
+/* Bound text is borrowed until the statement has run. */
+static void bind_text(sqlite3_stmt *stmt, int param, const char *text)
+{
+    sqlite3_bind_text(stmt, param, text, -1, SQLITE_STATIC);
+}
+
+/* Run a write: rows changed, or -1. */
+static int run(struct sbx_store *store, sqlite3_stmt *stmt, struct sbx_err *err)
+{
+    (void)sqlite3_step(stmt);
+    if (sqlite3_reset(stmt) != SQLITE_OK) /* what step failed with */
+        return sbx_sqlite_fail(self(store), err);
+    return sqlite3_changes(self(store)->db);
+}
+
+/* The same for a statement whose only parameter is an id. */
+static int run_id(struct sbx_store *store, enum sbx_sqlite_stmt which, const char *id, struct sbx_err *err)
+{
+    sqlite3_stmt *stmt = use(store, which, err);
+    if (!stmt)
+        return -1;
+    bind_text(stmt, 1, id);
+    return run(store, stmt, err);
+}
+
+static int not_found(struct sbx_err *err)
+{
+    return sbx_err_set(err, SBX_ERR_NOT_FOUND, "Session not found or already closed");
+}
+
+static void copy_text(sqlite3_stmt *row, enum column column, char *out, size_t size)
+{
+    const char *text = (const char *)sqlite3_column_text(row, column);
+    strlcpy(out, text ? text : "", size);
+}
+
+static int read_row(sqlite3_stmt *row, struct sbx_record *ret, struct sbx_err *err)
+{
+    sbx_record_done(ret);
+    copy_text(row, COL_ID, ret->id, sizeof(ret->id));
+    ret->state = (enum sbx_session_state)sqlite3_column_int(row, COL_STATE);
+    copy_text(row, COL_OWNER, ret->owner, sizeof(ret->owner));
+    copy_text(row, COL_REPLICA, ret->replica, sizeof(ret->replica));
+    ret->worker_pid = sqlite3_column_int64(row, COL_WORKER_PID);
+    copy_text(row, COL_IMAGE, ret->image, sizeof(ret->image));
+    copy_text(row, COL_CONTAINER, ret->container, sizeof(ret->container));
+    copy_text(row, COL_HELPER, ret->helper, sizeof(ret->helper));
+    copy_text(row, COL_VOLUME, ret->volume, sizeof(ret->volume));
+    ret->extract_patch = sqlite3_column_int(row, COL_EXTRACT_PATCH) != 0;
+    ret->ephemeral = sqlite3_column_int(row, COL_EPHEMERAL) != 0;
+    ret->seeded = sqlite3_column_int(row, COL_SEEDED) != 0;
+    ret->created_ms = sqlite3_column_int64(row, COL_CREATED_MS);
+    ret->used_ms = sqlite3_column_int64(row, COL_USED_MS);
+    if (sqlite3_column_type(row, COL_OPTIONS) == SQLITE_NULL)
+        return 0;
+    const char *options = (const char *)sqlite3_column_text(row, COL_OPTIONS);
+    ret->options = options ? strdup(options) : NULL;
+    if (!ret->options)
+        return sbx_err_set(err, SBX_ERR_INTERNAL, "out of memory for the options of a session");
+    return 0;
+}
+
+static int insert(struct sbx_store *store, const struct sbx_record *record, struct sbx_err *err)
+{
+    sqlite3_stmt *stmt = use(store, SBX_SQLITE_INSERT, err);
+    if (!stmt)
+        return -1;
+    bind_text(stmt, 1 + COL_ID, record->id);
+    sqlite3_bind_int(stmt, 1 + COL_STATE, (int)record->state);
+    bind_text(stmt, 1 + COL_OWNER, record->owner);
+    bind_text(stmt, 1 + COL_REPLICA, record->replica);
+    sqlite3_bind_int64(stmt, 1 + COL_WORKER_PID, record->worker_pid);
+    bind_text(stmt, 1 + COL_IMAGE, record->image);
+    bind_text(stmt, 1 + COL_CONTAINER, record->container);
+    bind_text(stmt, 1 + COL_HELPER, record->helper);
+    bind_text(stmt, 1 + COL_VOLUME, record->volume);
+    sqlite3_bind_int(stmt, 1 + COL_EXTRACT_PATCH, record->extract_patch);
+    sqlite3_bind_int(stmt, 1 + COL_EPHEMERAL, record->ephemeral);
+    sqlite3_bind_int(stmt, 1 + COL_SEEDED, record->seeded);
+    sqlite3_bind_int64(stmt, 1 + COL_CREATED_MS, record->created_ms);
+    sqlite3_bind_int64(stmt, 1 + COL_USED_MS, record->used_ms);
+    bind_text(stmt, 1 + COL_OPTIONS, record->options); /* NULL binds NULL */
+    int changed = run(store, stmt, err);
+    if (changed == 0)
+        return sbx_err_set(err, SBX_ERR_CONFLICT, "session %s exists already", record->id);
+    return changed < 0 ? -1 : 0;
+}
+
+static int get(struct sbx_store *store, const char *id, struct sbx_record *ret, struct sbx_err *err)
+{
+    sqlite3_stmt *stmt = use(store, SBX_SQLITE_GET, err);
+    if (!stmt)
+        return -1;
+    bind_text(stmt, 1, id);
+    bool found = sqlite3_step(stmt) == SQLITE_ROW;
+    int failed = found ? read_row(stmt, ret, err) : 0;
+    if (sqlite3_reset(stmt) != SQLITE_OK)
+        return sbx_sqlite_fail(self(store), err);
+    return found ? failed : not_found(err);
+}
+
+static int page(struct sbx_store *store, const char *after, int n, struct sbx_record *out,
+                struct sbx_err *err)
+{
+    sqlite3_stmt *stmt = use(store, SBX_SQLITE_PAGE, err);
+    if (!stmt)
+        return -1;
+    bind_text(stmt, 1, after);
+    sqlite3_bind_int(stmt, 2, n);
+    int got = 0, failed = 0;
+    while (failed == 0 && got < n && sqlite3_step(stmt) == SQLITE_ROW)
+        failed = read_row(stmt, &out[got++], err);
+    if (sqlite3_reset(stmt) != SQLITE_OK)
+        return sbx_sqlite_fail(self(store), err);
+    return failed < 0 ? -1 : got;
+}
+
+static int set_ready(struct sbx_store *store, const struct sbx_record *record, struct sbx_err *err)
+{
+    sqlite3_stmt *stmt = use(store, SBX_SQLITE_READY, err);
+    if (!stmt)
+        return -1;
+    bind_text(stmt, 1, record->id);
+    bind_text(stmt, 2, record->container);
+    bind_text(stmt, 3, record->helper);
+    bind_text(stmt, 4, record->volume);
+    int changed = run(store, stmt, err);
+    return changed == 0 ? not_found(err) : changed < 0 ? -1 : 0;
+}
+
+static int set_seeded(struct sbx_store *store, const char *id, struct sbx_err *err)
+{
+    int changed = run_id(store, SBX_SQLITE_SEEDED, id, err);
+    if (changed != 0)
+        return changed < 0 ? -1 : 0;
+    struct sbx_record record;
+    sbx_record_init(&record);
+    int got = get(store, id, &record, err);
+    bool seeded = record.state == SBX_SESSION_READY && record.seeded;
+    sbx_record_done(&record);
+    if (got < 0)
+        return -1;
+    return seeded ? sbx_err_set(err, SBX_ERR_CONFLICT, "Session already seeded") : not_found(err);
+}
+
+static int set_closing(struct sbx_store *store, const char *id, struct sbx_err *err)
+{
+    int changed = run_id(store, SBX_SQLITE_CLOSING, id, err);
+    return changed == 0 ? not_found(err) : changed < 0 ? -1 : 0;
+}
+
+static int touch(struct sbx_store *store, const char *id, int64_t now_ms, struct sbx_err *err)
+{
+    sqlite3_stmt *stmt = use(store, SBX_SQLITE_TOUCH, err);
+    if (!stmt)
+        return -1;
+    bind_text(stmt, 1, id);
+    sqlite3_bind_int64(stmt, 2, now_ms);
+    sqlite3_bind_int64(stmt, 3, SBX_STORE_TOUCH_MS);
+    return run(store, stmt, err) < 0 ? -1 : 0;
+}
+
+static int delete (struct sbx_store *store, const char *id, struct sbx_err *err)
+{
+    return run_id(store, SBX_SQLITE_DELETE, id, err) < 0 ? -1 : 0;
+}
+
+/* The write lock is had and given back: a full disk apart, that is what a write needs. */
+static int ping(struct sbx_store *store, struct sbx_err *err)
+{
+    sqlite3_stmt *begin = use(store, SBX_SQLITE_BEGIN, err);
+    if (!begin || run(store, begin, err) < 0)
+        return -1;
+    sqlite3_stmt *rollback = use(store, SBX_SQLITE_ROLLBACK, err);
+    return rollback && run(store, rollback, err) >= 0 ? 0 : -1;
+}
+
+static int lease(struct sbx_store *store, const char *name, const char *holder, int64_t ttl_ms,
+                 struct sbx_err *err)
+{
+    sqlite3_stmt *stmt = use(store, SBX_SQLITE_LEASE, err);
+    if (!stmt)
+        return -1;
+    int64_t now = sbx_now_ms();
+    bind_text(stmt, 1, name);
+    bind_text(stmt, 2, holder);
+    sqlite3_bind_int64(stmt, 3, now);
+    sqlite3_bind_int64(stmt, 4, now + ttl_ms);
+    int changed = run(store, stmt, err);
+    return changed > 0 ? 1 : changed;
+}
+
+static int lease_release(struct sbx_store *store, const char *name, const char *holder, struct sbx_err *err)
+{
+    sqlite3_stmt *stmt = use(store, SBX_SQLITE_LEASE_RELEASE, err);
+    if (!stmt)
+        return -1;
+    bind_text(stmt, 1, name);
+    bind_text(stmt, 2, holder);
+    return run(store, stmt, err) < 0 ? -1 : 0;
+}
+
+static int try_lock(struct sbx_store *store, struct sbx_lock *lock, struct sbx_err *err)
+{
+    return sbx_filelock_try(self(store)->locks, lock, err);
+}
+
+static void unlock(struct sbx_store *store, struct sbx_lock *lock, bool gone)
+{
+    sbx_filelock_release(self(store)->locks, lock, gone);
+}
+
+static void close_store(struct sbx_store *store)
+{
+    sbx_sqlite_stop(self(store));
+    free(store);
+}
+
+static const struct sbx_store_ops ops = {
+    .close = close_store,
+    .ping = ping,
+    .insert = insert,
+    .get = get,
+    .set_ready = set_ready,
+    .set_seeded = set_seeded,
+    .set_closing = set_closing,
+    .touch = touch,
+    .delete = delete,
+    .page = page,
+    .try_lock = try_lock,
+    .unlock = unlock,
+    .lease = lease,
+    .lease_release = lease_release,
+};
+
+struct sbx_store *sbx_store_open_embedded(const struct sbx_store_options *options, struct sbx_err *err)
+{
+    struct sbx_sqlite *store = calloc(1, sizeof(*store));
+    if (!store) {
+        sbx_err_set(err, SBX_ERR_INTERNAL, "out of memory for the store");
+        return NULL;
+    }
+    store->base.ops = &ops;
+    if (sbx_sqlite_start(store, options->dir, err) < 0) {
+        sbx_sqlite_stop(store);
+        free(store);
+        return NULL;
+    }
+    return &store->base;
+}

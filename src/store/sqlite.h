@@ -1,0 +1,53 @@
+/* The embedded store: sqlite_open.c keeps the database open and whole, sqlite.c reads and writes it. */
+#ifndef STORE_SQLITE_H
+#define STORE_SQLITE_H
+
+#include <limits.h>
+#include <sqlite3.h>
+
+#include "internal.h"
+
+/* Statements, prepared at first use and kept; the texts are in sqlite.c. */
+enum sbx_sqlite_stmt {
+    SBX_SQLITE_INSERT,
+    SBX_SQLITE_GET,
+    SBX_SQLITE_PAGE,
+    SBX_SQLITE_READY,
+    SBX_SQLITE_SEEDED,
+    SBX_SQLITE_CLOSING,
+    SBX_SQLITE_TOUCH,
+    SBX_SQLITE_DELETE,
+    SBX_SQLITE_LEASE,
+    SBX_SQLITE_LEASE_RELEASE,
+    SBX_SQLITE_BEGIN,
+    SBX_SQLITE_ROLLBACK,
+    SBX_SQLITE_STMTS,
+};
+
+struct sbx_sqlite {
+    struct sbx_store base;
+    char dir[PATH_MAX - 64]; /* room for the names below it */
+    char locks[PATH_MAX];
+    char path[PATH_MAX];
+    sqlite3 *db; /* NULL while it is closed: the next use opens it */
+    sqlite3_stmt *stmts[SBX_SQLITE_STMTS];
+    int64_t busy_until_ms;
+};
+
+/* Make the directories and the instance id, open the database. */
+int sbx_sqlite_start(struct sbx_sqlite *store, const char *dir, struct sbx_err *err) SBX_MUST_CHECK;
+void sbx_sqlite_stop(struct sbx_sqlite *store);
+
+/* A kept statement, reset, of a database that is open and still the one at its path. NULL on failure. */
+sqlite3_stmt *sbx_sqlite_use(struct sbx_sqlite *store, enum sbx_sqlite_stmt which, const char *sql,
+                             struct sbx_err *err) SBX_MUST_CHECK;
+
+/* UNAVAILABLE from the handle's last error; a corrupt database is replaced for the next call. All statements
+ * must have been reset. Returns -1. */
+int sbx_sqlite_fail(struct sbx_sqlite *store, struct sbx_err *err);
+
+/* <dir>/instance: made once, whoever comes first. It is a file of its own to outlive a database that must be
+ * replaced. */
+int sbx_sqlite_instance(const char *dir, char out[SBX_UUID_LEN + 1], struct sbx_err *err) SBX_MUST_CHECK;
+
+#endif

@@ -1,0 +1,42 @@
+/*
+ * A child process that serves requests with the HTTP module. The header x-do says what it does with a
+ * request; what it met is reported to the test through a pipe, one record a request.
+ */
+#ifndef TESTS_UNIT_HTTP_CHILD_H
+#define TESTS_UNIT_HTTP_CHILD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "sandboxd/base/err.h"
+
+struct http_child {
+    pid_t pid;
+    int reports;
+    char dir[64];
+    char path[96]; /* of the socket */
+};
+
+struct http_report {
+    enum sbx_err_kind body;   /* how reading the body ended */
+    enum sbx_err_kind answer; /* how sending the answer ended */
+    int status;
+    int64_t sent;
+    int64_t received;
+    int fd; /* of the connection */
+    bool cloexec;
+};
+
+void http_child_start(struct http_child *child);
+
+/* Ask it to end and check that it does, without a complaint of a sanitizer. */
+void http_child_stop(struct http_child *child);
+
+/* The report of the next request. */
+struct http_report http_child_report(const struct http_child *child);
+
+/* Resident memory in bytes. */
+int64_t http_child_rss(const struct http_child *child);
+
+#endif

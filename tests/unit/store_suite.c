@@ -1,0 +1,419 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "store_suite.h"
+#include "store_suite_locks.h"
+
+/* A wait for something that must happen: generous, since the machine may be busy. */
+#define SOON_MS 20000
+
+static const struct store_suite *suite;
+
+static void assert_same_record(const struct sbx_record *a, const struct sbx_record *b)
+{
+    assert_string_equal(a->id, b->id);
+    assert_int_equal(a->state, b->state);
+    assert_string_equal(a->owner, b->owner);
+    assert_string_equal(a->replica, b->replica);
+    assert_int_equal(a->worker_pid, b->worker_pid);
+    assert_string_equal(a->image, b->image);
+    assert_string_equal(a->container, b->container);
+    assert_string_equal(a->helper, b->helper);
+    assert_string_equal(a->volume, b->volume);
+    assert_int_equal(a->extract_patch, b->extract_patch);
+    assert_int_equal(a->ephemeral, b->ephemeral);
+    assert_int_equal(a->seeded, b->seeded);
+    assert_int_equal(a->created_ms, b->created_ms);
+    assert_int_equal(a->used_ms, b->used_ms);
+    if (a->options)
+        assert_string_equal(a->options, b->options);
+    else
+        assert_null(b->options);
+}
+
+/* Fetch into an initialised record; the error's kind, NONE when it is there. */
+static enum sbx_err_kind get(struct sbx_store *store, const char *id, struct sbx_record *ret)
+{
+    struct sbx_err err = SBX_ERR_INIT;
+    int got = sbx_store_get(store, id, ret, &err);
+    assert_int_equal(got, err.kind == SBX_ERR_NONE ? 0 : -1);
+    return err.kind;
+}
+
+/* Insert a new record in CREATING. */
+static void insert_new(struct sbx_store *store, struct sbx_record *record)
+{
+    suite_record(record);
+    assert_int_equal(sbx_store_insert(store, record, NULL), 0);
+}
+
+static void a_record_comes_back_as_it_was_written(void **state)
+{
+    struct sbx_store *store = suite_open_empty(&suite->options);
+    struct sbx_record in, out;
+    sbx_record_init(&out);
+    insert_new(store, &in);
+    assert_int_equal(get(store, in.id, &out), SBX_ERR_NONE);
+    assert_same_record(&in, &out);
+    /* fetched again into the same record: nothing leaks, nothing is left of the first */
+    assert_int_equal(get(store, in.id, &out), SBX_ERR_NONE);
+    assert_same_record(&in, &out);
+    sbx_record_done(&in);
+    sbx_record_done(&out);
+    sbx_store_close(store);
+}
+
+static void empty_fields_and_no_options_come_back_so(void **state)
+{
+    struct sbx_store *store = suite_open_empty(&suite->options);
+    struct sbx_record in, out;
+    sbx_record_init(&in);
+    sbx_record_init(&out);
+    sbx_uuid4(in.id);
+    in.state = SBX_SESSION_READY;
+    in.ephemeral = true;
+    in.seeded = true;
+    in.created_ms = INT64_C(1) << 41;
+    assert_int_equal(sbx_store_insert(store, &in, NULL), 0);
+    out.options = strdup("left over");
+    assert_int_equal(get(store, in.id, &out), SBX_ERR_NONE);
+    assert_same_record(&in, &out);
+    sbx_record_done(&out);
+    sbx_store_close(store);
+}
+
+static void an_unknown_id_is_not_found(void **state)
+{
+    struct sbx_store *store = suite_open_empty(&suite->options);
+    struct sbx_record out;
+    sbx_record_init(&out);
+    assert_int_equal(get(store, "00000000-0000-4000-8000-000000000000", &out), SBX_ERR_NOT_FOUND);
+    assert_int_equal(get(store, "", &out), SBX_ERR_NOT_FOUND);
+    assert_int_equal(get(store, "' OR 1=1 --", &out), SBX_ERR_NOT_FOUND);
+    sbx_store_close(store);
+}
+
+static void an_id_is_inserted_once(void **state)
+{
+    struct sbx_store *store = suite_open_empty(&suite->options);
+    struct sbx_record first, out;
+    sbx_record_init(&out);
+    insert_new(store, &first);
+    struct sbx_record second = first;
+    second.worker_pid = 1;
+    struct sbx_err err = SBX_ERR_INIT;
+    assert_int_equal(sbx_store_insert(store, &second, &err), -1);
+    assert_int_equal(err.kind, SBX_ERR_CONFLICT);
+    assert_int_equal(get(store, first.id, &out), SBX_ERR_NONE);
+    assert_same_record(&first, &out);
+    sbx_record_done(&first);
+    sbx_record_done(&out);
+    sbx_store_close(store);
+}
+
+static void deleting_is_idempotent(void **state)
+{
+    struct sbx_store *store = suite_open_empty(&suite->options);
+    struct sbx_record record, out;
+    sbx_record_init(&out);
+    insert_new(store, &record);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(sbx_store_delete(store, record.id, NULL), 0);
+        assert_int_equal(get(store, record.id, &out), SBX_ERR_NOT_FOUND);
+    }
+    assert_int_equal(suite_count(store), 0);
+    sbx_record_done(&record);
+    sbx_store_close(store);
+}
+
+static void only_a_creating_session_becomes_ready(void **state)
+{
+    struct sbx_store *store = suite_open_empty(&suite->options);
+    struct sbx_record record, out;
+    sbx_record_init(&out);
+    insert_new(store, &record);
+    strlcpy(record.container, "container", sizeof(record.container));
+    strlcpy(record.helper, "helper", sizeof(record.helper));
+    strlcpy(record.volume, "volume", sizeof(record.volume));
+    assert_int_equal(sbx_store_set_ready(store, &record, NULL), 0);
+    record.state = SBX_SESSION_READY;
+    assert_int_equal(get(store, record.id, &out), SBX_ERR_NONE);
+    assert_same_record(&record, &out);
+
+    struct sbx_err err = SBX_ERR_INIT;
+    assert_int_equal(sbx_store_set_ready(store, &record, &err), -1); /* READY already */
+    assert_int_equal(err.kind, SBX_ERR_NOT_FOUND);
+    assert_int_equal(sbx_store_delete(store, record.id, NULL), 0);
+    sbx_record_done(&out);
+    insert_new(store, &out);
+    assert_int_equal(sbx_store_set_closing(store, out.id, NULL), 0);
+    err.kind = SBX_ERR_NONE;
+    assert_int_equal(sbx_store_set_ready(store, &out, &err), -1); /* taken by a close meanwhile */
+    assert_int_equal(err.kind, SBX_ERR_NOT_FOUND);
+    err.kind = SBX_ERR_NONE;
+    assert_int_equal(sbx_store_set_ready(store, &record, &err), -1); /* gone */
+    assert_int_equal(err.kind, SBX_ERR_NOT_FOUND);
+    assert_int_equal(get(store, record.id, &out), SBX_ERR_NOT_FOUND);
+    sbx_record_done(&record);
+    sbx_record_done(&out);
+    sbx_store_close(store);
+}
+
+static enum sbx_err_kind seed(struct sbx_store *store, const char *id)
+{
+    struct sbx_err err = SBX_ERR_INIT;
+    return sbx_store_set_seeded(store, id, &err) == 0 ? SBX_ERR_NONE : err.kind;
+}
+
+static void a_ready_session_is_seeded_once(void **state)
+{
+    struct sbx_store *store = suite_open_empty(&suite->options);
+    struct sbx_record record, out;
+    sbx_record_init(&out);
+    insert_new(store, &record);
+    assert_int_equal(seed(store, record.id), SBX_ERR_NOT_FOUND); /* still CREATING */
+    assert_int_equal(sbx_store_set_ready(store, &record, NULL), 0);
+    assert_int_equal(seed(store, record.id), SBX_ERR_NONE);
+    assert_int_equal(get(store, record.id, &out), SBX_ERR_NONE);
+    assert_true(out.seeded);
+    assert_int_equal(seed(store, record.id), SBX_ERR_CONFLICT);
+    assert_int_equal(sbx_store_set_closing(store, record.id, NULL), 0);
+    assert_int_equal(seed(store, record.id), SBX_ERR_NOT_FOUND);
+    assert_int_equal(sbx_store_delete(store, record.id, NULL), 0);
+    assert_int_equal(seed(store, record.id), SBX_ERR_NOT_FOUND);
+    sbx_record_done(&record);
+    sbx_record_done(&out);
+    sbx_store_close(store);
+}
+
+static void any_state_becomes_closing(void **state)
+{
+    struct sbx_store *store = suite_open_empty(&suite->options);
+    for (int from = SBX_SESSION_CREATING; from <= SBX_SESSION_CLOSING; from++) {
+        struct sbx_record record, out;
+        sbx_record_init(&out);
+        suite_record(&record);
+        record.state = (enum sbx_session_state)from;
+        assert_int_equal(sbx_store_insert(store, &record, NULL), 0);
+        assert_int_equal(sbx_store_set_closing(store, record.id, NULL), 0);
+        assert_int_equal(get(store, record.id, &out), SBX_ERR_NONE);
+        record.state = SBX_SESSION_CLOSING;
+        assert_same_record(&record, &out);
+        sbx_record_done(&record);
+        sbx_record_done(&out);
+    }
+    struct sbx_err err = SBX_ERR_INIT;
+    assert_int_equal(sbx_store_set_closing(store, "00000000-0000-4000-8000-000000000000", &err), -1);
+    assert_int_equal(err.kind, SBX_ERR_NOT_FOUND);
+    sbx_store_close(store);
+}
+
+struct listing {
+    struct sbx_store *store;
+    char last[SBX_UUID_LEN + 1];
+    int seen;
+    int stop_at;
+    bool delete; /* and look up, list: the callback may call the store */
+};
+
+static int see(void *arg, const struct sbx_record *record)
+{
+    struct listing *listing = arg;
+    assert_true(strcmp(record->id, listing->last) > 0);
+    assert_non_null(record->options);
+    strlcpy(listing->last, record->id, sizeof(listing->last));
+    listing->seen++;
+    if (listing->delete) {
+        struct sbx_record out;
+        sbx_record_init(&out);
+        assert_int_equal(get(listing->store, record->id, &out), SBX_ERR_NONE);
+        assert_same_record(record, &out);
+        sbx_record_done(&out);
+        assert_int_equal(sbx_store_delete(listing->store, record->id, NULL), 0);
+        assert_true(suite_count(listing->store) >= 0);
+    }
+    return listing->seen == listing->stop_at;
+}
+
+static int list(struct listing *listing, const char *after, int limit)
+{
+    listing->seen = 0;
+    strlcpy(listing->last, after, sizeof(listing->last));
+    assert_int_equal(sbx_store_list(listing->store, after, limit, see, listing, NULL), 0);
+    return listing->seen;
+}
+
+static void listing_is_in_order_in_parts_and_the_callback_may_use_the_store(void **state)
+{
+    enum { RECORDS = 75 };
+    struct sbx_store *store = suite_open_empty(&suite->options);
+    for (int i = 0; i < RECORDS; i++) {
+        struct sbx_record record;
+        insert_new(store, &record);
+        sbx_record_done(&record);
+    }
+    struct listing listing = {.store = store};
+    assert_int_equal(list(&listing, "", 1000), RECORDS);
+    assert_int_equal(list(&listing, "", RECORDS), RECORDS);
+    assert_int_equal(list(&listing, "", 0), 0);
+    assert_int_equal(list(&listing, "", 40), 40);
+    char middle[SBX_UUID_LEN + 1];
+    strlcpy(middle, listing.last, sizeof(middle));
+    assert_int_equal(list(&listing, middle, 1000), RECORDS - 40);
+    assert_int_equal(list(&listing, listing.last, 1000), 0);
+    listing.stop_at = 33;
+    assert_int_equal(list(&listing, "", 1000), 33);
+    listing.stop_at = 0;
+    listing.delete = true;
+    assert_int_equal(list(&listing, "", 1000), RECORDS);
+    assert_int_equal(suite_count(store), 0);
+    sbx_store_close(store);
+}
+
+/* The time of use that is stored after a touch by somebody who believes it to be `believed`. */
+static int64_t touched(struct sbx_store *store, int64_t stored, int64_t believed)
+{
+    struct sbx_record record, out;
+    sbx_record_init(&out);
+    suite_record(&record);
+    record.used_ms = stored;
+    assert_int_equal(sbx_store_insert(store, &record, NULL), 0);
+    record.used_ms = believed;
+    assert_int_equal(sbx_store_touch(store, &record, NULL), 0);
+    assert_int_equal(get(store, record.id, &out), SBX_ERR_NONE);
+    int64_t used = out.used_ms;
+    sbx_record_done(&record);
+    sbx_record_done(&out);
+    return used;
+}
+
+static void times_of_use_are_written_lazily(void **state)
+{
+    struct sbx_store *store = suite_open_empty(&suite->options);
+    int64_t now = sbx_wall_ms();
+    assert_int_equal(touched(store, now - 5000, now - 5000), now - 5000);
+    assert_true(touched(store, now - 60000, now - 60000) >= now);
+    assert_int_equal(touched(store, now - 5000, now - 60000), now - 5000); /* another worker wrote it */
+    assert_true(touched(store, now + 86400000, now + 86400000) < now + 86400000 / 2); /* clock was set back */
+
+    struct sbx_record gone;
+    suite_record(&gone);
+    gone.used_ms = 0;
+    assert_int_equal(sbx_store_touch(store, &gone, NULL), 0);
+    sbx_record_done(&gone);
+    assert_int_equal(suite_count(store), 4);
+    sbx_store_close(store);
+}
+
+static void a_lease_has_one_holder_who_may_renew_it(void **state)
+{
+    struct sbx_store *store = suite_open_empty(&suite->options);
+    assert_int_equal(sbx_store_lease(store, "held", "a", 600000, NULL), 1);
+    assert_int_equal(sbx_store_lease(store, "held", "b", 600000, NULL), 0);
+    assert_int_equal(sbx_store_lease(store, "held", "a", 600000, NULL), 1);
+    assert_int_equal(sbx_store_lease(store, "held too", "b", 600000, NULL), 1);
+    assert_int_equal(sbx_store_lease_release(store, "held", "b", NULL), 0); /* not its holder: no effect */
+    assert_int_equal(sbx_store_lease(store, "held", "b", 600000, NULL), 0);
+    assert_int_equal(sbx_store_lease_release(store, "held", "a", NULL), 0);
+    assert_int_equal(sbx_store_lease_release(store, "held", "a", NULL), 0);
+    assert_int_equal(sbx_store_lease(store, "held", "b", 600000, NULL), 1);
+    assert_int_equal(sbx_store_lease_release(store, "held", "b", NULL), 0);
+    assert_int_equal(sbx_store_lease_release(store, "held too", "b", NULL), 0);
+    sbx_store_close(store);
+}
+
+static void an_expired_lease_is_free(void **state)
+{
+    struct sbx_store *store = suite_open_empty(&suite->options);
+    int64_t before = sbx_now_ms();
+    assert_int_equal(sbx_store_lease(store, "short", "a", 40, NULL), 1);
+    int got;
+    while ((got = sbx_store_lease(store, "short", "b", 600000, NULL)) == 0) {
+        assert_true(sbx_now_ms() - before < SOON_MS);
+        assert_int_equal(sbx_wait_poll(NULL, NULL, 0, 5, NULL), 0);
+    }
+    assert_int_equal(got, 1);
+    assert_true(sbx_now_ms() - before >= 39);
+    assert_int_equal(sbx_store_lease(store, "short", "a", 40, NULL), 0);
+    assert_int_equal(sbx_store_lease_release(store, "short", "b", NULL), 0);
+    sbx_store_close(store);
+}
+
+static void the_instance_is_the_same_for_all_handles_of_one_store(void **state)
+{
+    struct sbx_store *a = suite_open(&suite->options);
+    struct sbx_store *b = suite_open(&suite->options);
+    struct sbx_store *other = suite_open(&suite->other);
+    assert_true(sbx_is_uuid(sbx_store_instance(a)));
+    assert_string_equal(sbx_store_instance(a), sbx_store_instance(b));
+    assert_string_not_equal(sbx_store_instance(a), sbx_store_instance(other));
+    assert_int_equal(sbx_store_ping(a, NULL), 0);
+    assert_int_equal(sbx_store_ping(other, NULL), 0);
+    sbx_store_close(a);
+    sbx_store_close(b);
+    sbx_store_close(other);
+    sbx_store_close(NULL);
+}
+
+static int insert_200(void *arg)
+{
+    struct sbx_store *store = sbx_store_open(&suite->options, NULL);
+    if (!store)
+        return 1;
+    for (int i = 0; i < 200; i++) {
+        struct sbx_record record;
+        struct sbx_err err = SBX_ERR_INIT;
+        suite_record(&record);
+        if (sbx_store_insert(store, &record, &err) < 0 ||
+            sbx_store_get(store, record.id, &record, &err) < 0) {
+            fprintf(stderr, "insert %d: %s\n", i, err.msg);
+            return 2;
+        }
+        sbx_record_done(&record);
+    }
+    sbx_store_close(store);
+    return 0;
+}
+
+static void many_processes_write_at_once(void **state)
+{
+    enum { CHILDREN = 8 };
+    sbx_store_close(suite_open_empty(&suite->options));
+    pid_t children[CHILDREN];
+    for (int i = 0; i < CHILDREN; i++)
+        children[i] = suite_spawn(insert_200, NULL);
+    for (int i = 0; i < CHILDREN; i++)
+        assert_int_equal(suite_reap(children[i]), 0);
+    struct sbx_store *store = suite_open(&suite->options);
+    assert_int_equal(suite_count(store), CHILDREN * 200);
+    sbx_store_close(suite_open_empty(&suite->options));
+    sbx_store_close(store);
+}
+
+int store_suite_run(const struct store_suite *this_suite)
+{
+    suite = this_suite;
+    const struct CMUnitTest store_records[] = {
+        cmocka_unit_test(a_record_comes_back_as_it_was_written),
+        cmocka_unit_test(empty_fields_and_no_options_come_back_so),
+        cmocka_unit_test(an_unknown_id_is_not_found),
+        cmocka_unit_test(an_id_is_inserted_once),
+        cmocka_unit_test(deleting_is_idempotent),
+        cmocka_unit_test(only_a_creating_session_becomes_ready),
+        cmocka_unit_test(a_ready_session_is_seeded_once),
+        cmocka_unit_test(any_state_becomes_closing),
+        cmocka_unit_test(listing_is_in_order_in_parts_and_the_callback_may_use_the_store),
+        cmocka_unit_test(times_of_use_are_written_lazily),
+        cmocka_unit_test(a_lease_has_one_holder_who_may_renew_it),
+        cmocka_unit_test(an_expired_lease_is_free),
+        cmocka_unit_test(the_instance_is_the_same_for_all_handles_of_one_store),
+        cmocka_unit_test(many_processes_write_at_once),
+    };
+    return cmocka_run_group_tests(store_records, NULL, NULL) + store_suite_locks_run(this_suite);
+}
