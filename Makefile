@@ -27,8 +27,8 @@ LINKFLAGS := -fPIE -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(SANFLAGS) $(LDFLAG
 
 MODULES   := base wire docker store archive http session api
 LIBSRC    := $(foreach m,$(MODULES),$(wildcard src/$(m)/*.c))
-LIBOBJ    := $(LIBSRC:src/%.c=$(B)/%.o)
-MAINOBJ   := $(patsubst src/%.c,$(B)/%.o,$(wildcard src/sandboxd/*.c))
+LIBOBJ    := $(LIBSRC:src/%.c=$(B)/obj/%.o)
+MAINOBJ   := $(patsubst src/%.c,$(B)/obj/%.o,$(wildcard src/sandboxd/*.c))
 # The agent runs in other people's containers: always the plain compiler's static build, never sanitized.
 AGENTSRC  := $(wildcard src/agent/*.c src/wire/*.c)
 AGENTOBJ  := $(AGENTSRC:src/%.c=$(B)/agent-obj/%.o)
@@ -38,7 +38,7 @@ UNITBIN   := $(UNITSRC:tests/unit/%.c=$(B)/unit/%)
 UNITHELP  := $(patsubst %.c,$(B)/%.o,$(filter-out $(UNITSRC),$(wildcard tests/unit/*.c)))
 
 .DEFAULT_GOAL := all
-.PHONY: all up down demo reload check check-unit check-e2e lint bench clean install dist docs
+.PHONY: all up down demo reload units check check-unit check-e2e lint fuzz bench clean install dist
 .SECONDARY:
 
 all: $(B)/sandboxd $(B)/sandboxd-agent
@@ -61,7 +61,7 @@ $(B)/agent-obj/%.o: src/%.c
 	@echo "  CC    $< (agent)"
 	$(Q)$(CC) $(filter-out $(SANFLAGS),$(BASEFLAGS)) $(if $(SAN),-D_FORTIFY_SOURCE=3) -fPIE -Os -c -o $@ $<
 
-$(B)/%.o: src/%.c
+$(B)/obj/%.o: src/%.c
 	@mkdir -p $(@D)
 	@echo "  CC    $<"
 	$(Q)$(CC) $(BASEFLAGS) $(DEPCFLAGS) $(CFLAGS) -fPIE -c -o $@ $<
@@ -76,8 +76,44 @@ $(B)/unit/%: $(B)/tests/unit/%.o $(UNITHELP) $(SUPPORT) $(B)/libsandboxd.a
 	@echo "  LD    $@"
 	$(Q)$(CC) $(CFLAGS) $(LINKFLAGS) -o $@ $^ $(DEPLIBS) -lcmocka
 
-check-unit: $(UNITBIN) $(B)/sandboxd-agent
+units: all $(UNITBIN)
+
+check-unit: units
 	@scripts/run-unit $(B) $(UNITBIN)
+
+# libFuzzer targets, built by clang with sanitizers of their own: make fuzz FUZZ_SECONDS=600
+FUZZ_SECONDS ?= 60
+FUZZ         := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZB        := build/fuzz
+
+fuzz:
+	$(Q)$(MAKE) --no-print-directory CC=clang SAN=asan,ubsan VARIANT=fuzz CFLAGS='-O1 -g -fsanitize=fuzzer-no-link' build/fuzz/libsandboxd.a
+	$(Q)$(MAKE) --no-print-directory CC=clang SAN=asan,ubsan VARIANT=fuzz CFLAGS='-O1 -g -fsanitize=fuzzer-no-link' $(FUZZ:%=build/fuzz/bin/%)
+	$(Q)scripts/run-fuzz build/fuzz/bin $(FUZZ_SECONDS)
+
+$(B)/bin/fuzz_%: $(B)/tests/fuzz/fuzz_%.o $(B)/libsandboxd.a
+	@mkdir -p $(@D)
+	@echo "  LD    $@"
+	$(Q)$(CC) $(CFLAGS) $(LINKFLAGS) -fsanitize=fuzzer -o $@ $^ $(DEPLIBS)
+
+up down demo reload bench check lint:
+	@scripts/$@
+
+check-e2e: all
+	@DOCKER_HOST=$$(scripts/dockerd start check-e2e) && export DOCKER_HOST && scripts/images && \
+	    /usr/bin/python3 -m pytest -q -p no:cacheprovider tests/e2e; status=$$?; scripts/dockerd stop check-e2e; exit $$status
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/libexec/sandboxd $(DESTDIR)$(PREFIX)/share/sandboxd/nginx \
+	    $(DESTDIR)$(PREFIX)/share/doc/sandboxd $(DESTDIR)$(PREFIX)/lib/systemd/system
+	install -m 0755 $(B)/sandboxd $(DESTDIR)$(PREFIX)/sbin/sandboxd
+	install -m 0755 $(B)/sandboxd-agent $(DESTDIR)$(PREFIX)/libexec/sandboxd/sandboxd-agent
+	install -m 0644 nginx/*.in $(DESTDIR)$(PREFIX)/share/sandboxd/nginx
+	install -m 0644 README.md LICENSE CHANGELOG.md $(wildcard docs/*.md) $(DESTDIR)$(PREFIX)/share/doc/sandboxd
+	sed 's|/usr/local|$(PREFIX)|g' scripts/sandboxd.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/sandboxd.service
+
+dist:
+	git archive --prefix=sandboxd-$(VERSION)/ -o sandboxd-$(VERSION).tar.gz HEAD
 
 clean:
 	rm -rf build

@@ -1,7 +1,7 @@
 /*
- * sandboxd-agent: PID 1 of a session's container. One poll loop, one thread, fixed tables. It speaks the protocol of
- * sandboxd/wire.h on stdin and stdout, runs commands as an unprivileged user and writes files under that user's identity.
- * After start-up nothing here ends the process but SIGTERM or the end of stdin.
+ * sandboxd-agent: PID 1 of a session's container. One poll loop, one thread, fixed tables. It speaks the
+ * protocol of sandboxd/wire.h on stdin and stdout, runs commands as an unprivileged user and writes files
+ * under that user's identity. After start-up nothing here ends the process but SIGTERM or the end of stdin.
  *
  * Private to src/agent. Times are CLOCK_MONOTONIC in microseconds.
  */
@@ -53,7 +53,8 @@ struct identity {
     gid_t gid;
 };
 extern struct identity user; /* whom commands run as */
-/* Privileges cut down to what the agent needs, signal state, standard descriptors. -1: the agent cannot work. */
+/* Privileges cut down to what the agent needs, signal state, standard descriptors. -1: the agent cannot work.
+ */
 int setup_process(void);
 /* The directories commands expect; what cannot be made is left out. dirs NULL: the default set. */
 void setup_directories(const char *const *dirs, size_t n);
@@ -95,7 +96,7 @@ struct spawn {
     char **envp;
     const char *cwd;
     int in, out, err;
-    int script; /* descriptor to hand down as SCRIPT_FD, -1: none */
+    int script;  /* descriptor to hand down as SCRIPT_FD, -1: none */
     gid_t tag;   /* 0: none */
     size_t slot; /* of its report */
 };
@@ -178,7 +179,8 @@ void exec_start(uint32_t stream, const uint8_t *payload, size_t n, int64_t now);
 void exec_refuse(uint32_t stream, uint32_t code, int err, const char *message);
 struct exec *exec_find(uint32_t stream);
 void exec_end(struct exec *exec, uint32_t reason, int64_t now);
-/* The connection is gone (or silent: then somebody may still wait): what was not asked to be kept is killed. */
+/* The connection is gone (or silent: then somebody may still wait): what was not asked to be kept is killed.
+ */
 void exec_disconnect(bool silent, int64_t now);
 void exec_reap(int64_t now);
 void exec_watch(struct watch *watch, int64_t now);
@@ -217,8 +219,8 @@ uint64_t proc_start_ticks(pid_t pid);
 /* Send sig (0: none) to every living member of the command's tree; returns how many were found. */
 struct members proc_signal(const struct exec *exec, int sig);
 
-/* path.c: open the directory a path below WORKSPACE stands in, symlinks resolved inside it, missing directories made.
- * Returns a descriptor, and the last component in *ret_name; or -errno with *why. */
+/* path.c: open the directory a path below WORKSPACE stands in, symlinks resolved inside it, missing
+ * directories made. Returns a descriptor, and the last component in *ret_name; or -errno with *why. */
 int path_open_parent(const char *path, const char **ret_name, const char **why);
 
 /* file.c */

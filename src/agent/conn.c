@@ -1,6 +1,6 @@
 /*
- * The connection: frames in, HELLO and its fence, messages put together, frames out. A connection is whatever the newest
- * accepted HELLO opened; the pipe below it never closes.
+ * The connection: frames in, HELLO and its fence, messages put together, frames out. A connection is whatever
+ * the newest accepted HELLO opened; the pipe below it never closes.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -130,7 +130,8 @@ static void on_message(const struct sbx_frame *frame, int64_t now)
     }
     if (!message)
         message = message_new(frame->type, frame->stream);
-    if (!message) { /* no worker begins so many at once: this is not one. Nothing passes until the next HELLO. */
+    if (!message) { /* no worker begins so many at once: this is not one. Nothing passes until the next HELLO.
+                     */
         conn.reader.key = 0;
         return;
     }
@@ -201,7 +202,8 @@ static void on_credit(const struct sbx_frame *frame)
     struct exec *exec = exec_find(frame->stream);
     const uint8_t *p = frame->payload;
     if (exec && frame->len == 4)
-        exec->credit += (int64_t)((uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24);
+        exec->credit +=
+            (int64_t)((uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24);
 }
 
 static void on_frame(const struct sbx_frame *frame, int64_t now)

@@ -1,6 +1,6 @@
 /*
- * The table of commands and each one's way: started → the leader is reaped → its output has settled → EXIT. A tree that is
- * to be ended (timeout, KILL, a newer connection) goes through kill.c in between.
+ * The table of commands and each one's way: started → the leader is reaped → its output has settled → EXIT. A
+ * tree that is to be ended (timeout, KILL, a newer connection) goes through kill.c in between.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -84,7 +84,8 @@ static int make_pipe(int fds[2], int ours)
 static int open_pipes(struct pipes *pipes, const struct request *request)
 {
     *pipes = (struct pipes){{-1, -1}, {-1, -1}, {-1, -1}};
-    if (request->input ? make_pipe(pipes->in, 1) < 0 : (pipes->in[0] = open("/dev/null", O_RDONLY | O_CLOEXEC)) < 0)
+    if (request->input ? make_pipe(pipes->in, 1) < 0
+                       : (pipes->in[0] = open("/dev/null", O_RDONLY | O_CLOEXEC)) < 0)
         return -1;
     if (make_pipe(pipes->out, 0) < 0 || (request->split && make_pipe(pipes->err, 0) < 0))
         return -1;
@@ -93,8 +94,8 @@ static int open_pipes(struct pipes *pipes, const struct request *request)
     return 0;
 }
 
-static void start(uint32_t stream, struct exec *exec, const struct request *request, const struct shell *shell,
-                  int64_t now)
+static void start(uint32_t stream, struct exec *exec, const struct request *request,
+                  const struct shell *shell, int64_t now)
 {
     struct pipes pipes;
 
@@ -119,18 +120,19 @@ static void start(uint32_t stream, struct exec *exec, const struct request *requ
         close_pipes(&pipes);
         return;
     }
-    *exec = (struct exec){.used = true,
-                          .attached = true,
-                          .keep = request->keep,
-                          .stream = stream,
-                          .tag = spawn.tag,
-                          .pid = pid,
-                          .start_ticks = spawn.tag ? 0 : proc_start_ticks(pid),
-                          .started = now,
-                          .deadline = request->timeout_ms > 0 ? now + (int64_t)request->timeout_ms * MS : NEVER,
-                          .out = {pipes.out[0], pipes.err[0]},
-                          .credit = SBX_WIRE_WINDOW,
-                          .in = pipes.in[1]};
+    *exec =
+        (struct exec){.used = true,
+                      .attached = true,
+                      .keep = request->keep,
+                      .stream = stream,
+                      .tag = spawn.tag,
+                      .pid = pid,
+                      .start_ticks = spawn.tag ? 0 : proc_start_ticks(pid),
+                      .started = now,
+                      .deadline = request->timeout_ms > 0 ? now + (int64_t)request->timeout_ms * MS : NEVER,
+                      .out = {pipes.out[0], pipes.err[0]},
+                      .credit = SBX_WIRE_WINDOW,
+                      .in = pipes.in[1]};
     text_join(exec->cwd, sizeof(exec->cwd), request->cwd, NULL);
     text_join(exec->program, sizeof(exec->program), request->argv[0], NULL);
     pipes.out[0] = pipes.err[0] = pipes.in[1] = -1;
@@ -235,14 +237,16 @@ static void send_failed(const struct exec *exec, struct spawn_report report)
 
     switch (report.step) {
     case SPAWN_CWD:
-        text_join(message, sizeof(message), "cannot change to directory '", exec->cwd, "': ", text_errno(report.err),
-                  NULL);
+        text_join(message, sizeof(message), "cannot change to directory '", exec->cwd,
+                  "': ", text_errno(report.err), NULL);
         break;
     case SPAWN_EXEC:
-        text_join(message, sizeof(message), "cannot run '", exec->program, "': ", text_errno(report.err), NULL);
+        text_join(message, sizeof(message), "cannot run '", exec->program, "': ", text_errno(report.err),
+                  NULL);
         break;
     default:
-        text_join(message, sizeof(message), "cannot take the user's identity: ", text_errno(report.err), NULL);
+        text_join(message, sizeof(message), "cannot take the user's identity: ", text_errno(report.err),
+                  NULL);
         break;
     }
     bool missing = report.step == SPAWN_EXEC && report.err == ENOENT;
@@ -256,7 +260,9 @@ static void send_exit(const struct exec *exec)
     int status = exec->reaped ? exec->status : SIGKILL;
     uint32_t sig = WIFSIGNALED(status) ? (uint32_t)WTERMSIG(status) : 0;
     uint32_t code = sig ? 128 + sig : (uint32_t)WEXITSTATUS(status);
-    uint32_t reason = exec->reason != SBX_EXIT_EXITED ? exec->reason : sig ? SBX_EXIT_SIGNALLED : SBX_EXIT_EXITED;
+    uint32_t reason = exec->reason != SBX_EXIT_EXITED ? exec->reason
+                      : sig                           ? SBX_EXIT_SIGNALLED
+                                                      : SBX_EXIT_EXITED;
     int64_t end = exec->reaped && exec->ending == NOT_ENDING ? exec->ended : now_us();
 
     size_t n = sbx_field_put_u32(out, sizeof(out), 0, SBX_TAG_CODE, reason == SBX_EXIT_TIMEOUT ? 124 : code);

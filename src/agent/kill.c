@@ -1,7 +1,7 @@
 /*
  * Ending a command's tree, one short pass at a time, so that the loop goes on serving the others meanwhile.
- * GRACE: everybody has had SIGTERM and some time to go. KILLING: members are stopped until no running one is found, so that
- * none can fork while the others die, then killed; until a pass finds nobody.
+ * GRACE: everybody has had SIGTERM and some time to go. KILLING: members are stopped until no running one is
+ * found, so that none can fork while the others die, then killed; until a pass finds nobody.
  */
 #include <signal.h>
 
@@ -13,8 +13,8 @@
 #define LAST_PAUSE   (20 * MS)
 #define MAX_STOPS    20
 
-/* The group can be signalled as such while its leader is not reaped; later its number may be somebody else's. A leader
- * that was forked just now has no group yet. */
+/* The group can be signalled as such while its leader is not reaped; later its number may be somebody else's.
+ * A leader that was forked just now has no group yet. */
 static void signal_group(const struct exec *exec, int sig)
 {
     if (!exec->reaped && kill(-exec->pid, sig) < 0)

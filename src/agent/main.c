@@ -45,7 +45,8 @@ static int poll_timeout(const struct watch *watch, int64_t now)
     return ms < 60000 ? (int)ms : 60000;
 }
 
-/* PID 1 takes every process of the container with it, but says so first: their last writes are then their own. */
+/* PID 1 takes every process of the container with it, but says so first: their last writes are then their
+ * own. */
 static void end_everything(void)
 {
     kill(-1, SIGKILL);

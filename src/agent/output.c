@@ -1,4 +1,5 @@
-/* A command's output: from its pipe straight into OUTPUT frames, as far as the worker's credit and the queue go. */
+/* A command's output: from its pipe straight into OUTPUT frames, as far as the worker's credit and the queue
+ * go. */
 #include <errno.h>
 #include <sys/ioctl.h>
 #include <sys/uio.h>
@@ -6,9 +7,9 @@
 
 #include "agent/agent.h"
 
-#define CHUNK  (SBX_PAYLOAD_MAX - 1) /* a frame's payload but for the channel */
-#define BATCH  16
-#define DRAIN  (25 * MS) /* longest wait for EOF after the leader's end */
+#define CHUNK (SBX_PAYLOAD_MAX - 1) /* a frame's payload but for the channel */
+#define BATCH 16
+#define DRAIN (25 * MS) /* longest wait for EOF after the leader's end */
 
 static uint8_t scratch[64 * 1024];
 
@@ -84,8 +85,9 @@ void output_read(struct exec *exec, int channel)
     queue_commit(size);
 }
 
-/* What stands in the pipes at the leader's end is owed, however long the worker takes for it. More may come from processes
- * that outlive it a little (`> >(tee log)`); a process that goes on writing for good is not waited for. */
+/* What stands in the pipes at the leader's end is owed, however long the worker takes for it. More may come
+ * from processes that outlive it a little (`> >(tee log)`); a process that goes on writing for good is not
+ * waited for. */
 void output_settle(struct exec *exec, int64_t now)
 {
     exec->settling = true;
@@ -103,13 +105,16 @@ bool output_settled(const struct exec *exec, int64_t now)
     return closed || (exec->owed[0] == 0 && exec->owed[1] == 0 && now >= exec->settled);
 }
 
+/* The oldest gives way. */
 void linger_add(int fd)
 {
     if (n_lingering == MAX_LINGERING) {
         close(lingering[0]);
         n_lingering--;
-        for (size_t i = 0; i < n_lingering; i++)
+        for (size_t i = 0; i < n_lingering; i++) {
             lingering[i] = lingering[i + 1];
+            lingering_watch[i] = lingering_watch[i + 1];
+        }
     }
     lingering_watch[n_lingering] = 0;
     lingering[n_lingering++] = fd;

@@ -1,9 +1,11 @@
 /*
- * Who belongs to a command? Each command gets a supplementary group of its own. It cannot be shed without CAP_SETGID, is
- * inherited through fork, setsid and double fork, and stands in /proc/PID/status for everybody to read.
+ * Who belongs to a command? Each command gets a supplementary group of its own. It cannot be shed without
+ * CAP_SETGID, is inherited through fork, setsid and double fork, and stands in /proc/PID/status for everybody
+ * to read.
  *
- * gVisor's status has no Groups line. There membership is by session, process group and descent; a process that has lost
- * its parent is taken for the command's when it is younger than the command and no other command is running.
+ * gVisor's status has no Groups line. There membership is by session, process group and descent; a process
+ * that has lost its parent is taken for the command's when it is younger than the command and no other
+ * command is running.
  */
 #include <dirent.h>
 #include <fcntl.h>

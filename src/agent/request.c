@@ -115,7 +115,8 @@ static void take_option(struct request *request, const struct sbx_field *field)
         request->keep = flag(field);
 }
 
-static int parse_commands(struct request *request, char **arena, const uint8_t *payload, size_t n, const char **why)
+static int parse_commands(struct request *request, char **arena, const uint8_t *payload, size_t n,
+                          const char **why)
 {
     struct sbx_field field;
     size_t off = 0, args = 0;
@@ -136,7 +137,8 @@ static int parse_commands(struct request *request, char **arena, const uint8_t *
     return 0;
 }
 
-static int parse_env(const struct request *request, char **arena, const uint8_t *payload, size_t n, const char **why)
+static int parse_env(const struct request *request, char **arena, const uint8_t *payload, size_t n,
+                     const char **why)
 {
     struct sbx_field field;
     size_t off = 0, envs = 0;
@@ -168,7 +170,8 @@ int request_parse(struct request *request, const uint8_t *payload, size_t n, con
     return err != 0 ? err : parse_env(request, &arena, payload, n, why);
 }
 
-/* Too big for an argument: the shell reads it from a memory file, and closes that before the first command of it. */
+/* Too big for an argument: the shell reads it from a memory file, and closes that before the first command of
+ * it. */
 static int make_script(struct request *request, const char **why)
 {
     static const char prefix[] = "exec 9<&-;";

@@ -24,8 +24,8 @@ static const char *const default_dirs[] = {
     HOME_DIR "/.local/state",
 };
 
-/* Keep the few capabilities that are used. The bounding set is emptied here once: commands inherit that, and with it and
- * no_new_privs nothing they execute can gain a capability. */
+/* Keep the few capabilities that are used. The bounding set is emptied here once: commands inherit that, and
+ * with it and no_new_privs nothing they execute can gain a capability. */
 static int drop_capabilities(void)
 {
     uint32_t keep = 1u << CAP_SETUID | 1u << CAP_SETGID | 1u << CAP_KILL | 1u << CAP_CHOWN;
@@ -45,8 +45,8 @@ static int drop_capabilities(void)
     return (int)syscall(SYS_capset, &header, sets);
 }
 
-/* Every signal is blocked (two are read from a descriptor) and has its default action: what a child inherits is clean but
- * for the mask. */
+/* Every signal is blocked (two are read from a descriptor) and has its default action: what a child inherits
+ * is clean but for the mask. */
 static void reset_signals(void)
 {
     sigset_t all;

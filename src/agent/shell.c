@@ -65,7 +65,8 @@ static int wait_briefly(pid_t pid)
 /* Does it run `:` with the options that commands get? */
 static bool try_shell(const struct shell *shell, bool *certain)
 {
-    char path[64], o[] = "-o", pipefail[] = "pipefail", c[] = "-c", colon[] = ":", env[] = "PATH=" DEFAULT_PATH;
+    char path[64], o[] = "-o", pipefail[] = "pipefail", c[] = "-c", colon[] = ":",
+                   env[] = "PATH=" DEFAULT_PATH;
     char *with[] = {path, o, pipefail, c, colon, NULL}, *without[] = {path, c, colon, NULL};
     char *envp[] = {env, NULL};
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);

@@ -13,7 +13,8 @@ static struct spawn_report *reports;
 
 int spawn_init(void)
 {
-    void *at = mmap(NULL, (MAX_EXECS + 1) * sizeof(*reports), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    void *at = mmap(NULL, (MAX_EXECS + 1) * sizeof(*reports), PROT_READ | PROT_WRITE,
+                    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (at == MAP_FAILED)
         return -1;
     reports = at;
@@ -31,7 +32,8 @@ static _Noreturn void fail(const struct spawn *spawn, enum spawn_step step)
     _exit(127);
 }
 
-/* The OOM killer should take the command and not the agent. While still root: the file is root's until exec. */
+/* The OOM killer should take the command and not the agent. While still root: the file is root's until exec.
+ */
 static void volunteer_for_oom(void)
 {
     int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);

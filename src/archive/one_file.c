@@ -40,8 +40,9 @@ int sbx_archive_one_file(const char *name, const void *data, size_t n, unsigned 
     SBX_AUTO_FREE void *tar = malloc(room);
     struct archive *out = archive_write_new();
     int made = -1;
-    if (tar && out && asprintf(&part, "%s.part", name) > 0 &&
-        archive_write_set_format_gnutar(out) == ARCHIVE_OK &&
+    if (asprintf(&part, "%s.part", name) < 0)
+        part = NULL;
+    if (part && tar && out && archive_write_set_format_gnutar(out) == ARCHIVE_OK &&
         archive_write_open_memory(out, tar, room, &used) == ARCHIVE_OK &&
         add(out, part, NULL, data, n, mode) == 0 && add(out, name, part, NULL, 0, mode) == 0)
         made = archive_write_close(out) == ARCHIVE_OK ? 0 : -1;

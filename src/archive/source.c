@@ -100,15 +100,15 @@ static la_ssize_t feed_unpacker(struct archive *unpacker, void *arg, const void 
     return n;
 }
 
-static int unpacker_failed(struct sbx_source *source, struct sbx_err *err)
+/* why: what libarchive says, or NULL. */
+static int unpacker_failed(struct sbx_source *source, const char *why, struct sbx_err *err)
 {
     if (source->error.kind != SBX_ERR_NONE) {
         *err = source->error;
         return -1;
     }
-    const char *why = archive_error_string(source->unpacker);
-    return sbx_err_set(err, SBX_ERR_INVALID, "damaged or truncated %s data (%s)", source->filter->name,
-                       why ? why : "no reason given");
+    return sbx_err_set(err, SBX_ERR_INVALID, "damaged or truncated %s data%s%s%s", source->filter->name,
+                       why ? " (" : "", why ? why : "", why ? ")" : "");
 }
 
 static int open_unpacker(struct sbx_source *source, struct sbx_err *err)
@@ -122,7 +122,7 @@ static int open_unpacker(struct sbx_source *source, struct sbx_err *err)
         return sbx_err_set(err, SBX_ERR_INTERNAL, "this libarchive cannot unpack %s", source->filter->name);
     if (archive_read_open(source->unpacker, source, NULL, feed_unpacker, NULL) != ARCHIVE_OK ||
         archive_read_next_header(source->unpacker, &entry) != ARCHIVE_OK)
-        return unpacker_failed(source, err);
+        return unpacker_failed(source, "or there is nothing in it", err);
     return 0;
 }
 
@@ -178,7 +178,7 @@ static ssize_t next_unpacked(struct sbx_source *source, const void **block, stru
     if (got == ARCHIVE_EOF)
         return gzip ? check_gzip_end(source, err) : 0;
     if (got != ARCHIVE_OK)
-        return unpacker_failed(source, err);
+        return unpacker_failed(source, archive_error_string(source->unpacker), err);
     if (gzip)
         sbx_gzip_check_unpacked(&source->gzip, *block, n);
     return (ssize_t)n;

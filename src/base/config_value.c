@@ -252,8 +252,8 @@ void sbx_setting_allowed(const struct sbx_setting *setting, char *out, size_t si
         snprintf(out, size, "seconds from %s to %s, with up to three decimals", lo, hi);
         return;
     case SBX_SETTING_INT:
-        snprintf(out, size, "a whole number from %lld to %lld", (long long)setting->min,
-                 (long long)setting->max);
+        snprintf(out, size, "a whole number%s%s from %lld to %lld", setting->units ? " of " : "",
+                 setting->units ? setting->units : "", (long long)setting->min, (long long)setting->max);
         return;
     case SBX_SETTING_SIZE:
         snprintf(out, size, "bytes from %lld to %lld, plain or with K, M or G", (long long)setting->min,

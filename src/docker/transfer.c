@@ -11,7 +11,7 @@
 #include "docker/internal.h"
 #include "sandboxd/base/util.h"
 
-#define UPLOAD_BUFFER   (1024L * 1024)
+#define UPLOAD_BUFFER   (512L * 1024)
 #define SOCKET_SNDBUF   (1024 * 1024)
 #define ERROR_BODY_KEPT 4096
 
@@ -247,6 +247,15 @@ static int transfer_failed(struct exchange *ex, CURLcode code, struct sbx_err *e
         return -1;
     }
     switch (code) {
+    case CURLE_COULDNT_CONNECT: {
+        /* libcurl names a host and a port here even when it is a Unix socket that cannot be reached. */
+        long errnum = 0;
+
+        (void)curl_easy_getinfo(ex->docker->easy, CURLINFO_OS_ERRNO, &errnum);
+        return sbx_err_sys(err, SBX_ERR_UNAVAILABLE, (int)errnum,
+                           DOCKER_NOT_RESPONDING ": cannot connect to %s",
+                           ex->docker->unix_path ? ex->docker->unix_path : ex->docker->authority);
+    }
     case CURLE_ABORTED_BY_CALLBACK:
     case CURLE_READ_ERROR:
         if (source && source->read_errno)

@@ -183,7 +183,7 @@ int sbx_request_body(struct sbx_request *request, struct sbx_buf *body, struct s
     if (request->content_length > 0 && !sbx_buf_reserve(body, (size_t)request->content_length, err))
         return -1;
     for (;;) {
-        char beyond;
+        char beyond = 0;
         room = body->max - body->len;
         size_t want = room < READ_CHUNK ? room : READ_CHUNK;
         char *at = want > 0 ? sbx_buf_reserve(body, want, err) : &beyond;

@@ -26,7 +26,7 @@ static const char *const GIT_ENV[] = {
 static const char SCRIPT[] =
     "set -u; mode=$1; cd /repo || exit 9\n"
     "if [ ! -e /meta/ready ]; then\n"
-    "  rm -rf /meta/git && git init -q /meta/git.new --bare && mv /meta/git.new /meta/git || exit 9\n"
+    "  rm -rf /meta/git /meta/git.new && (unset GIT_DIR GIT_WORK_TREE; git init -q --bare /meta/git.new) && mv /meta/git.new /meta/git || exit 9\n"
     "  { printf '[core]\\n\\trepositoryformatversion = 0\\n\\tbare = false\\n\\tfsmonitor = false\\n\\thooksPath = /dev/null\\n'\n"
     "    printf '\\tattributesFile = /dev/null\\n\\texcludesFile = /dev/null\\n\\tautocrlf = false\\n\\tsymlinks = true\\n'\n"
     "    printf '\\tfileMode = true\\n\\tquotePath = true\\n\\tuntrackedCache = false\\n\\tprecomposeUnicode = false\\n'\n"

@@ -21,6 +21,18 @@ void sbx_redis_cleanup_reply(redisReply **reply)
         freeReplyObject(*reply);
 }
 
+const char *sbx_redis_key(char out[SBX_REDIS_KEY_SIZE], const char *prefix, const char *name)
+{
+    snprintf(out, SBX_REDIS_KEY_SIZE, "%s%s", prefix, name);
+    return out;
+}
+
+const char *sbx_redis_number(struct sbx_redis_number *out, int64_t value)
+{
+    snprintf(out->text, sizeof(out->text), "%lld", (long long)value);
+    return out->text;
+}
+
 void sbx_redis_disconnect(struct sbx_redis *store)
 {
     if (store->ctx)

@@ -50,6 +50,17 @@ struct sbx_redis_lua {
 
 extern const struct sbx_redis_lua sbx_redis_lua[SBX_REDIS_SCRIPTS];
 
+#define SBX_REDIS_KEY_SIZE 256
+
+/* prefix and name. Ids are 36 bytes and lease names short literals: a longer one is cut. Returns out. */
+const char *sbx_redis_key(char out[SBX_REDIS_KEY_SIZE], const char *prefix, const char *name);
+
+/* A number as an argument, valid as long as *out. */
+struct sbx_redis_number {
+    char text[24];
+};
+const char *sbx_redis_number(struct sbx_redis_number *out, int64_t value);
+
 #define SBX_REDIS_AUTO_REPLY __attribute__((cleanup(sbx_redis_cleanup_reply)))
 void sbx_redis_cleanup_reply(redisReply **reply);
 
@@ -70,5 +81,14 @@ redisReply *sbx_redis_run(struct sbx_redis *store, enum sbx_redis_script script,
 /* The same for a script that answers with an integer. */
 int sbx_redis_run_int(struct sbx_redis *store, enum sbx_redis_script script, int argc, const char **argv,
                       long long *ret, struct sbx_err *err) SBX_MUST_CHECK;
+
+/* The operations of redis_lock.c, see struct sbx_store_ops. */
+int sbx_redis_lease(struct sbx_store *store, const char *name, const char *holder, int64_t ttl_ms,
+                    struct sbx_err *err);
+int sbx_redis_lease_release(struct sbx_store *store, const char *name, const char *holder,
+                            struct sbx_err *err);
+int sbx_redis_try_lock(struct sbx_store *store, struct sbx_lock *lock, struct sbx_err *err);
+int sbx_redis_refresh(struct sbx_store *store, struct sbx_lock *lock, struct sbx_err *err);
+void sbx_redis_unlock(struct sbx_store *store, struct sbx_lock *lock, bool gone);
 
 #endif

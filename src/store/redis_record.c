@@ -1,14 +1,9 @@
-/* Records, leases and session locks in Redis. */
+/* Session records in Redis, and the table of its operations. */
 #include "redis.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* How long a deleted session's fence is kept, for whoever still waits for its lock. */
-#define GONE_FENCE_MS "60000"
-
-#define KEY_SIZE 256
 
 /* Fields of a record's hash, in the order in which they are fetched. */
 enum field {
@@ -34,23 +29,6 @@ static const char *const names[FIELDS] = {
     "id",     "state",         "owner",     "replica", "worker_pid", "image",   "container", "helper",
     "volume", "extract_patch", "ephemeral", "seeded",  "created_ms", "used_ms", "options",
 };
-
-struct number {
-    char text[24];
-};
-
-static const char *format(struct number *out, int64_t value)
-{
-    snprintf(out->text, sizeof(out->text), "%lld", (long long)value);
-    return out->text;
-}
-
-/* Ids are 36 bytes and lease names short literals: a longer one is cut and matches nothing. */
-static const char *key(char out[KEY_SIZE], const char *prefix, const char *name)
-{
-    snprintf(out, KEY_SIZE, "%s%s", prefix, name);
-    return out;
-}
 
 static struct sbx_redis *self(struct sbx_store *store)
 {
@@ -105,27 +83,27 @@ static bool is_row(const redisReply *reply)
 
 static int insert(struct sbx_store *store, const struct sbx_record *record, struct sbx_err *err)
 {
-    char name[KEY_SIZE];
-    struct number state, pid, extract, ephemeral, seeded, created, used;
+    char name[SBX_REDIS_KEY_SIZE];
+    struct sbx_redis_number state, pid, extract, ephemeral, seeded, created, used;
     const char *values[FIELDS] = {
         [F_ID] = record->id,
-        [F_STATE] = format(&state, record->state),
+        [F_STATE] = sbx_redis_number(&state, record->state),
         [F_OWNER] = record->owner,
         [F_REPLICA] = record->replica,
-        [F_WORKER_PID] = format(&pid, record->worker_pid),
+        [F_WORKER_PID] = sbx_redis_number(&pid, record->worker_pid),
         [F_IMAGE] = record->image,
         [F_CONTAINER] = record->container,
         [F_HELPER] = record->helper,
         [F_VOLUME] = record->volume,
-        [F_EXTRACT_PATCH] = format(&extract, record->extract_patch),
-        [F_EPHEMERAL] = format(&ephemeral, record->ephemeral),
-        [F_SEEDED] = format(&seeded, record->seeded),
-        [F_CREATED_MS] = format(&created, record->created_ms),
-        [F_USED_MS] = format(&used, record->used_ms),
+        [F_EXTRACT_PATCH] = sbx_redis_number(&extract, record->extract_patch),
+        [F_EPHEMERAL] = sbx_redis_number(&ephemeral, record->ephemeral),
+        [F_SEEDED] = sbx_redis_number(&seeded, record->seeded),
+        [F_CREATED_MS] = sbx_redis_number(&created, record->created_ms),
+        [F_USED_MS] = sbx_redis_number(&used, record->used_ms),
         [F_OPTIONS] = record->options,
     };
-    const char *argv[SBX_REDIS_MAX_ARGS] = {key(name, SBX_REDIS_RECORD, record->id), SBX_REDIS_INDEX,
-                                            record->id};
+    const char *argv[SBX_REDIS_MAX_ARGS] = {sbx_redis_key(name, SBX_REDIS_RECORD, record->id),
+                                            SBX_REDIS_INDEX, record->id};
     int argc = 3;
     for (int i = 0; i < FIELDS; i++) {
         if (!values[i]) /* no options: no field */
@@ -143,8 +121,8 @@ static int insert(struct sbx_store *store, const struct sbx_record *record, stru
 
 static int get(struct sbx_store *store, const char *id, struct sbx_record *ret, struct sbx_err *err)
 {
-    char name[KEY_SIZE];
-    const char *argv[2 + FIELDS] = {"HMGET", key(name, SBX_REDIS_RECORD, id)};
+    char name[SBX_REDIS_KEY_SIZE];
+    const char *argv[2 + FIELDS] = {"HMGET", sbx_redis_key(name, SBX_REDIS_RECORD, id)};
     memcpy(argv + 2, names, sizeof(names));
     SBX_REDIS_AUTO_REPLY redisReply *reply = sbx_redis_command(self(store), 2 + FIELDS, argv, err);
     if (!reply)
@@ -160,9 +138,9 @@ static int page(struct sbx_store *store, const char *after, int n, struct sbx_re
                 struct sbx_err *err)
 {
     char from[SBX_UUID_LEN + 2];
-    struct number count;
+    struct sbx_redis_number count;
     snprintf(from, sizeof(from), "%s%s", *after ? "(" : "-", after);
-    const char *argv[4 + FIELDS] = {SBX_REDIS_INDEX, from, format(&count, n), SBX_REDIS_RECORD};
+    const char *argv[4 + FIELDS] = {SBX_REDIS_INDEX, from, sbx_redis_number(&count, n), SBX_REDIS_RECORD};
     memcpy(argv + 4, names, sizeof(names));
     SBX_REDIS_AUTO_REPLY redisReply *reply =
         sbx_redis_run(self(store), SBX_REDIS_DO_PAGE, 4 + FIELDS, argv, err);
@@ -181,9 +159,9 @@ static int page(struct sbx_store *store, const char *after, int n, struct sbx_re
 
 static int set_ready(struct sbx_store *store, const struct sbx_record *record, struct sbx_err *err)
 {
-    char name[KEY_SIZE];
-    const char *argv[] = {key(name, SBX_REDIS_RECORD, record->id), record->container, record->helper,
-                          record->volume};
+    char name[SBX_REDIS_KEY_SIZE];
+    const char *argv[] = {sbx_redis_key(name, SBX_REDIS_RECORD, record->id), record->container,
+                          record->helper, record->volume};
     long long done;
     if (sbx_redis_run_int(self(store), SBX_REDIS_DO_READY, 4, argv, &done, err) < 0)
         return -1;
@@ -192,8 +170,8 @@ static int set_ready(struct sbx_store *store, const struct sbx_record *record, s
 
 static int set_seeded(struct sbx_store *store, const char *id, struct sbx_err *err)
 {
-    char name[KEY_SIZE];
-    const char *argv[] = {key(name, SBX_REDIS_RECORD, id)};
+    char name[SBX_REDIS_KEY_SIZE];
+    const char *argv[] = {sbx_redis_key(name, SBX_REDIS_RECORD, id)};
     long long done;
     if (sbx_redis_run_int(self(store), SBX_REDIS_DO_SEEDED, 1, argv, &done, err) < 0)
         return -1;
@@ -204,8 +182,8 @@ static int set_seeded(struct sbx_store *store, const char *id, struct sbx_err *e
 
 static int set_closing(struct sbx_store *store, const char *id, struct sbx_err *err)
 {
-    char name[KEY_SIZE];
-    const char *argv[] = {key(name, SBX_REDIS_RECORD, id)};
+    char name[SBX_REDIS_KEY_SIZE];
+    const char *argv[] = {sbx_redis_key(name, SBX_REDIS_RECORD, id)};
     long long done;
     if (sbx_redis_run_int(self(store), SBX_REDIS_DO_CLOSING, 1, argv, &done, err) < 0)
         return -1;
@@ -214,18 +192,18 @@ static int set_closing(struct sbx_store *store, const char *id, struct sbx_err *
 
 static int touch(struct sbx_store *store, const char *id, int64_t now_ms, struct sbx_err *err)
 {
-    char name[KEY_SIZE];
-    struct number now, lazy;
-    const char *argv[] = {key(name, SBX_REDIS_RECORD, id), format(&now, now_ms),
-                          format(&lazy, SBX_STORE_TOUCH_MS)};
+    char name[SBX_REDIS_KEY_SIZE];
+    struct sbx_redis_number now, lazy;
+    const char *argv[] = {sbx_redis_key(name, SBX_REDIS_RECORD, id), sbx_redis_number(&now, now_ms),
+                          sbx_redis_number(&lazy, SBX_STORE_TOUCH_MS)};
     long long done;
     return sbx_redis_run_int(self(store), SBX_REDIS_DO_TOUCH, 3, argv, &done, err);
 }
 
-static int delete (struct sbx_store *store, const char *id, struct sbx_err *err)
+static int delete_record(struct sbx_store *store, const char *id, struct sbx_err *err)
 {
-    char name[KEY_SIZE];
-    const char *argv[] = {key(name, SBX_REDIS_RECORD, id), SBX_REDIS_INDEX, id};
+    char name[SBX_REDIS_KEY_SIZE];
+    const char *argv[] = {sbx_redis_key(name, SBX_REDIS_RECORD, id), SBX_REDIS_INDEX, id};
     long long done;
     return sbx_redis_run_int(self(store), SBX_REDIS_DO_DELETE, 3, argv, &done, err);
 }
@@ -236,80 +214,6 @@ static int ping(struct sbx_store *store, struct sbx_err *err)
     const char *argv[] = {"SET", SBX_REDIS_PING, "1", "PX", "1000"};
     SBX_REDIS_AUTO_REPLY redisReply *reply = sbx_redis_command(self(store), 5, argv, err);
     return reply ? 0 : -1;
-}
-
-static int lease(struct sbx_store *store, const char *name, const char *holder, int64_t ttl_ms,
-                 struct sbx_err *err)
-{
-    char lease_key[KEY_SIZE];
-    struct number ttl;
-    const char *argv[] = {key(lease_key, SBX_REDIS_LEASE, name), holder, format(&ttl, ttl_ms)};
-    long long had;
-    if (sbx_redis_run_int(self(store), SBX_REDIS_DO_LEASE, 3, argv, &had, err) < 0)
-        return -1;
-    return had ? 1 : 0;
-}
-
-static int lease_release(struct sbx_store *store, const char *name, const char *holder, struct sbx_err *err)
-{
-    char lease_key[KEY_SIZE];
-    const char *argv[] = {key(lease_key, SBX_REDIS_LEASE, name), "", holder, ""};
-    long long done;
-    return sbx_redis_run_int(self(store), SBX_REDIS_DO_RELEASE, 4, argv, &done, err);
-}
-
-/* When the answer is lost the lock may have been granted to nobody: it is free again after its TTL. */
-static int try_lock(struct sbx_store *store, struct sbx_lock *lock, struct sbx_err *err)
-{
-    if (!lock->token[0]) {
-        unsigned char random[16];
-        sbx_random(random, sizeof(random));
-        for (size_t i = 0; i < sizeof(random); i++)
-            snprintf(lock->token + 2 * i, 3, "%02x", random[i]);
-    }
-    char lock_key[KEY_SIZE], fence_key[KEY_SIZE];
-    struct number ttl;
-    const char *argv[] = {key(lock_key, SBX_REDIS_LOCK, lock->id), key(fence_key, SBX_REDIS_FENCE, lock->id),
-                          lock->token, format(&ttl, self(store)->lock_ttl_ms)};
-    int64_t before = sbx_now_ms();
-    long long fence;
-    if (sbx_redis_run_int(self(store), SBX_REDIS_DO_LOCK, 4, argv, &fence, err) < 0)
-        return -1;
-    lock->fence = (uint64_t)fence;
-    lock->until_ms = before + self(store)->lock_ttl_ms;
-    return fence ? 1 : 0;
-}
-
-/* While Redis cannot be reached the lock is trusted until its TTL, as measured here, would pass before the
- * next try. */
-static int refresh(struct sbx_store *store, struct sbx_lock *lock, struct sbx_err *err)
-{
-    char lock_key[KEY_SIZE];
-    struct number ttl;
-    const char *argv[] = {key(lock_key, SBX_REDIS_LOCK, lock->id), lock->token,
-                          format(&ttl, self(store)->lock_ttl_ms)};
-    int64_t before = sbx_now_ms();
-    long long held;
-    struct sbx_err why = SBX_ERR_INIT;
-    if (sbx_redis_run_int(self(store), SBX_REDIS_DO_REFRESH, 3, argv, &held, &why) < 0) {
-        if (sbx_now_ms() + store->refresh_ms < lock->until_ms)
-            return 0;
-        return sbx_err_set(err, SBX_ERR_UNAVAILABLE, "session lock cannot be kept: %.300s", why.msg);
-    }
-    if (!held)
-        return sbx_err_set(err, SBX_ERR_UNAVAILABLE, "session lock was lost");
-    lock->until_ms = before + self(store)->lock_ttl_ms;
-    return 0;
-}
-
-/* A release that fails is made up for by the TTL. */
-static void unlock(struct sbx_store *store, struct sbx_lock *lock, bool gone)
-{
-    char lock_key[KEY_SIZE], fence_key[KEY_SIZE];
-    const char *argv[] = {key(lock_key, SBX_REDIS_LOCK, lock->id), key(fence_key, SBX_REDIS_FENCE, lock->id),
-                          lock->token, gone ? GONE_FENCE_MS : ""};
-    long long done;
-    (void)!sbx_redis_run_int(self(store), SBX_REDIS_DO_RELEASE, 4, argv, &done, NULL);
 }
 
 static void close_store(struct sbx_store *store)
@@ -328,13 +232,13 @@ static const struct sbx_store_ops ops = {
     .set_seeded = set_seeded,
     .set_closing = set_closing,
     .touch = touch,
-    .delete = delete,
+    .delete = delete_record,
     .page = page,
-    .try_lock = try_lock,
-    .refresh = refresh,
-    .unlock = unlock,
-    .lease = lease,
-    .lease_release = lease_release,
+    .try_lock = sbx_redis_try_lock,
+    .refresh = sbx_redis_refresh,
+    .unlock = sbx_redis_unlock,
+    .lease = sbx_redis_lease,
+    .lease_release = sbx_redis_lease_release,
 };
 
 struct sbx_store *sbx_store_open_redis(const struct sbx_store_options *options, struct sbx_err *err)

@@ -220,7 +220,7 @@ static int touch(struct sbx_store *store, const char *id, int64_t now_ms, struct
     return run(store, stmt, err) < 0 ? -1 : 0;
 }
 
-static int delete (struct sbx_store *store, const char *id, struct sbx_err *err)
+static int delete_record(struct sbx_store *store, const char *id, struct sbx_err *err)
 {
     return run_id(store, SBX_SQLITE_DELETE, id, err) < 0 ? -1 : 0;
 }
@@ -285,7 +285,7 @@ static const struct sbx_store_ops ops = {
     .set_seeded = set_seeded,
     .set_closing = set_closing,
     .touch = touch,
-    .delete = delete,
+    .delete = delete_record,
     .page = page,
     .try_lock = try_lock,
     .unlock = unlock,

@@ -15,7 +15,6 @@
 #include <cmocka.h>
 
 #include "sandboxd/http.h"
-#include "support/fcgi_client.h"
 
 #define BODY_MAX (4 << 20)
 
@@ -99,11 +98,6 @@ static int do_twice(struct sbx_request *request, struct http_report *report, str
     return sbx_answer(request, 500, "text/plain", "second", 6, err);
 }
 
-static size_t wanted_size(const struct sbx_request *request)
-{
-    return (size_t)strtoul(sbx_request_header(request, "x-size"), NULL, 10);
-}
-
 /* Bytes whose value depends on their place. */
 static void pattern(char *data, size_t off, size_t n)
 {
@@ -113,7 +107,7 @@ static void pattern(char *data, size_t off, size_t n)
 
 static int do_big(struct sbx_request *request, struct http_report *report, struct sbx_err *err)
 {
-    size_t n = wanted_size(request);
+    size_t n = HTTP_CHILD_SIZE;
     char *data = malloc(n);
     pattern(data, 0, n);
     int result = sbx_answer(request, 200, "application/octet-stream", data, n, err);
@@ -126,7 +120,7 @@ static int do_spool(struct sbx_request *request, struct http_report *report, str
     struct sbx_spool spool;
     sbx_spool_init(&spool, "/tmp", 64 * 1024, 1 << 30);
     char piece[10000];
-    size_t left = wanted_size(request);
+    size_t left = HTTP_CHILD_SIZE;
     int result = 0;
     for (size_t off = 0; left > 0 && result == 0;) {
         size_t n = left < sizeof(piece) ? left : sizeof(piece);
@@ -225,16 +219,33 @@ void http_child_start(struct http_child *child)
 
 void http_child_stop(struct http_child *child)
 {
-    static const char *const extra[] = {"HTTP_X_DO", "exit", NULL};
     struct fcgi_answer answer;
     int status;
-    fcgi_call(child->path, "GET", "/", extra, NULL, 0, &answer);
+    http_child_call(child, "exit", NULL, 0, &answer);
     fcgi_answer_done(&answer);
     assert_int_equal(waitpid(child->pid, &status, 0), child->pid);
     close(child->reports);
     unlink(child->path);
     rmdir(child->dir);
     assert_int_equal(status, 0);
+}
+
+void http_child_call(const struct http_child *child, const char *action, const char *body, size_t n,
+                     struct fcgi_answer *ret)
+{
+    const char *extra[] = {"HTTP_X_DO", action, NULL};
+    fcgi_call(child->path, body ? "POST" : "GET", "/", extra, body, n, ret);
+}
+
+void http_child_open(const struct http_child *child, struct fcgi_client *client, const char *action,
+                     const char *length)
+{
+    fcgi_open(client, child->path);
+    fcgi_param(client, "REQUEST_METHOD", "POST");
+    fcgi_param(client, "REQUEST_URI", "/");
+    fcgi_param(client, "CONTENT_LENGTH", length);
+    fcgi_param(client, "HTTP_X_DO", action);
+    fcgi_begin(client);
 }
 
 struct http_report http_child_report(const struct http_child *child)

@@ -10,6 +10,9 @@
 #include <sys/types.h>
 
 #include "sandboxd/base/err.h"
+#include "support/fcgi_client.h"
+
+#define HTTP_CHILD_SIZE 3000000
 
 struct http_child {
     pid_t pid;
@@ -32,6 +35,14 @@ void http_child_start(struct http_child *child);
 
 /* Ask it to end and check that it does, without a complaint of a sanitizer. */
 void http_child_stop(struct http_child *child);
+
+/* A whole request with this x-do; body may be NULL. What big and spool send has HTTP_CHILD_SIZE bytes. */
+void http_child_call(const struct http_child *child, const char *action, const char *body, size_t n,
+                     struct fcgi_answer *ret);
+
+/* The same up to the body, which is announced with this length ("": not announced). */
+void http_child_open(const struct http_child *child, struct fcgi_client *client, const char *action,
+                     const char *length);
 
 /* The report of the next request. */
 struct http_report http_child_report(const struct http_child *child);

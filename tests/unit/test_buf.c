@@ -55,6 +55,13 @@ static void a_full_buffer_takes_no_more_memory_than_its_ceiling(void **state)
     sbx_buf_done(&buf);
 }
 
+/* AddressSanitizer otherwise ends the program where malloc would return NULL. */
+const char *__asan_default_options(void);
+const char *__asan_default_options(void)
+{
+    return "allocator_may_return_null=1";
+}
+
 static void an_absurd_size_is_refused_rather_than_wrapping_around(void **state)
 {
     struct sbx_buf buf;

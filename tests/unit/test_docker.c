@@ -459,7 +459,7 @@ static void a_container_is_asked_for_with_every_restriction(void **state)
         .runtime = "runsc",
         .mounts = (const struct sbx_docker_mount[]){{"vol", "/repo", true, false},
                                                     {"v2", "/x", false, true},
-                                                    {NULL}},
+                                                    {.volume = NULL}},
         .labels = (const struct sbx_docker_pair[]){{"k", "v"}, {NULL, NULL}},
         .cap_add = (const char *const[]){"SETUID", "KILL", NULL},
         .memory_bytes = 64 << 20,

@@ -1,4 +1,4 @@
-/* The HTTP module behind its socket: a child serves, this process plays the web server. */
+/* Answers and connections of the HTTP module: a child serves, this process plays the web server. */
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -9,14 +9,12 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "http_child.h"
 #include "sandboxd/http.h"
-#include "support/fcgi_client.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #define SANITIZED 1
@@ -43,52 +41,6 @@ static int stop(void **state)
     return 0;
 }
 
-static void call(const char *action, const char *body, size_t n, struct fcgi_answer *answer)
-{
-    const char *extra[] = {"HTTP_X_DO", action, "HTTP_X_SIZE", "3000000", NULL};
-    fcgi_call(child.path, body ? "POST" : "GET", "/", extra, body, n, answer);
-}
-
-/* The value of a line name=value of the info answer. */
-static const char *line_of(const struct fcgi_answer *answer, const char *name)
-{
-    static char value[8192];
-    char key[32];
-    int n = snprintf(key, sizeof(key), "\n%s=", name);
-    const char *at = strstr(answer->data.data + answer->body - 1, key);
-    assert_non_null(at);
-    at += n;
-    snprintf(value, sizeof(value), "%.*s", (int)strcspn(at, "\n"), at);
-    return value;
-}
-
-static void info_of(const char *uri, const char *const *extra, struct fcgi_answer *answer)
-{
-    fcgi_call(child.path, "GET", uri, extra, NULL, 0, answer);
-    answer->data.data[answer->body - 1] = '\n';
-    assert_int_equal(answer->status, 200);
-    http_child_report(&child);
-}
-
-static void check_info(const char *uri, const char *const *extra, const char *name, const char *expected)
-{
-    struct fcgi_answer answer;
-    info_of(uri, extra, &answer);
-    assert_string_equal(line_of(&answer, name), expected);
-    fcgi_answer_done(&answer);
-}
-
-static void open_request(struct fcgi_client *client, const char *action, const char *length)
-{
-    fcgi_open(client, child.path);
-    fcgi_param(client, "REQUEST_METHOD", "POST");
-    fcgi_param(client, "REQUEST_URI", "/");
-    fcgi_param(client, "CONTENT_LENGTH", length);
-    fcgi_param(client, "HTTP_X_DO", action);
-    fcgi_param(client, "HTTP_X_SIZE", "3000000");
-    fcgi_begin(client);
-}
-
 static void a_whole_answer_has_status_type_length_and_request_id(void **state)
 {
     static const char *const extra[] = {"HTTP_X_DO", "echo", "REQUEST_ID", "abc123", NULL};
@@ -111,209 +63,12 @@ static void a_whole_answer_has_status_type_length_and_request_id(void **state)
     fcgi_answer_done(&answer);
 }
 
-static void the_path_is_decoded_once_and_nothing_is_collapsed(void **state)
-{
-    static const struct {
-        const char *uri, *path, *query;
-    } cases[] = {
-        {"/", "/", ""},
-        {"/session/a/?x=%2F&y", "/session/a/", "x=%2F&y"},
-        {"/a%20b%C3%A9", "/a b\xc3\xa9", ""},
-        {"/a+b", "/a+b", ""},
-        {"/a//b/../c/./", "/a//b/../c/./", ""},
-        {"/%2e%2e/%252F", "/../%2F", ""},
-        {"/a%3Fb?c?d", "/a?b", "c?d"},
-        {"?q", "/", "q"},
-        {"", "/", ""},
-        {"/a%2Fb", "", ""},
-        {"/a%2fb?q=1", "", "q=1"},
-        {"/a%00b", "", ""},
-        {"/a%", "", ""},
-        {"/a%4", "", ""},
-        {"/a%g0", "", ""},
-        {"/a%0g", "", ""},
-        {"/a%4?1", "", "1"},
-        {"relative", "", ""},
-    };
-    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        check_info(cases[i].uri, NULL, "path", cases[i].path);
-        check_info(cases[i].uri, NULL, "query", cases[i].query);
-    }
-}
-
-static void a_path_that_is_too_long_is_invalid(void **state)
-{
-    char uri[8000];
-    memset(uri, 'a', sizeof(uri));
-    uri[0] = '/';
-    uri[sizeof(uri) - 1] = '\0';
-    check_info(uri, NULL, "path", "");
-    uri[4096] = '\0';
-    check_info(uri, NULL, "path", "");
-    uri[4095] = '\0';
-    check_info(uri, NULL, "path", uri);
-}
-
-static void a_query_parameter_is_found_by_its_decoded_name(void **state)
-{
-    static const struct {
-        const char *uri, *value;
-    } cases[] = {
-        {"/?p+a=1", "1"},
-        {"/?p%20a=x%2Fy+z", "x/y z"},
-        {"/?other=2&p+a=3&p+a=4", "3"},
-        {"/?p+a", ""},
-        {"/?p+a=", ""},
-        {"/?&&p+a=a=b", "a=b"},
-        {"/?p+ab=1&xp+a=2", "(none)"},
-        {"/?%p+a=1&p+a=2", "2"},
-        {"/?p+a=%zz", "(none)"},
-        {"/?p+a=%00", "(none)"},
-        {"/?p+a=123456789012345", "123456789012345"},
-        {"/?p+a=1234567890123456", "(none)"},
-        {"/", "(none)"},
-    };
-    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
-        check_info(cases[i].uri, NULL, "param", cases[i].value);
-}
-
-static void headers_are_found_by_their_lower_case_name(void **state)
-{
-    static const char *const extra[] = {"HTTP_X_TEST_HEADER", "a b", "CONTENT_TYPE", "text/x", "REMOTE_ADDR",
-                                        "192.0.2.250",        NULL};
-    static const char *const blank[] = {"HTTP_X_TEST_HEADER", "", "CONTENT_TYPE", "", NULL};
-    check_info("/", extra, "header", "a b");
-    check_info("/", extra, "type", "text/x");
-    check_info("/", extra, "remote", "192.0.2.250");
-    check_info("/", extra, "method", "GET");
-    check_info("/", blank, "header", "(none)");
-    check_info("/", blank, "type", "(none)");
-    check_info("/", NULL, "header", "(none)");
-}
-
-static void a_sane_request_id_is_kept_and_an_insane_one_replaced(void **state)
-{
-    static const char long_id[] = "0123456789012345678901234567890123456789012345678901234567890123";
-    static const char *const insane[] = {
-        "a b",  "a\"b",    "", "0123456789012345678901234567890123456789012345678901234567890123x",
-        "a\nb", "\xc3\xa9"};
-    const char *extra[] = {"REQUEST_ID", "from-nginx", "HTTP_X_REQUEST_ID", "Az0._-", NULL};
-    check_info("/", extra, "id", "Az0._-");
-    extra[3] = long_id;
-    check_info("/", extra, "id", long_id);
-    for (size_t i = 0; i < sizeof(insane) / sizeof(insane[0]); i++) {
-        extra[3] = insane[i];
-        check_info("/", extra, "id", "from-nginx");
-    }
-    struct fcgi_answer answer;
-    extra[1] = "not sane either";
-    info_of("/", extra, &answer);
-    assert_int_equal(strlen(line_of(&answer, "id")), 36);
-    fcgi_answer_done(&answer);
-}
-
-static void a_body_in_pieces_is_read_whole(void **state)
-{
-    struct fcgi_client client;
-    struct fcgi_answer answer;
-    static char piece[3001];
-    memset(piece, 'x', sizeof(piece));
-    open_request(&client, "count", "300100");
-    for (int i = 0; i < 100; i++)
-        assert_true(fcgi_body(&client, piece, sizeof(piece)));
-    fcgi_body_end(&client);
-    fcgi_answer_read(&client, &answer);
-    assert_int_equal(answer.status, 200);
-    assert_int_equal(http_child_report(&child).received, 300100);
-    fcgi_answer_done(&answer);
-    fcgi_close(&client);
-}
-
-static void a_body_of_unknown_length_is_read_to_its_end(void **state)
-{
-    struct fcgi_client client;
-    struct fcgi_answer answer;
-    open_request(&client, "echo", "");
-    fcgi_body(&client, "chunk one, ", 11);
-    fcgi_body(&client, "chunk two", 9);
-    fcgi_body_end(&client);
-    fcgi_answer_read(&client, &answer);
-    assert_string_equal(answer.data.data + answer.body, "chunk one, chunk two");
-    assert_int_equal(http_child_report(&child).body, SBX_ERR_NONE);
-    fcgi_answer_done(&answer);
-    fcgi_close(&client);
-}
-
-/* The same body, read in pieces and as a whole, broken off in the given way. */
-static void check_broken(const char *length, bool (*end)(struct fcgi_client *))
-{
-    static const char *const actions[] = {"count", "echo"};
-    for (int i = 0; i < 2; i++) {
-        struct fcgi_client client;
-        open_request(&client, actions[i], length);
-        fcgi_body(&client, "part", 4);
-        if (end)
-            end(&client);
-        else
-            shutdown(client.fd, SHUT_WR);
-        struct http_report report = http_child_report(&child);
-        assert_int_equal(report.body, SBX_ERR_CANCELLED);
-        assert_int_equal(report.received, 4);
-        fcgi_close(&client);
-    }
-}
-
-static void a_body_shorter_than_announced_is_cancelled(void **state)
-{
-    check_broken("5", fcgi_body_end);
-}
-
-static void an_aborted_body_is_cancelled(void **state)
-{
-    check_broken("5", fcgi_abort);
-    check_broken("", fcgi_abort);
-}
-
-static void a_body_cut_off_without_its_end_is_cancelled(void **state)
-{
-    check_broken("4", NULL);
-    check_broken("", NULL);
-}
-
-static void a_body_over_the_ceiling_is_too_large(void **state)
-{
-    size_t n = (4 << 20) + 1;
-    char *body = calloc(1, n);
-    struct fcgi_answer answer;
-    call("echo", body, n, &answer);
-    assert_int_equal(http_child_report(&child).body, SBX_ERR_TOO_LARGE);
-    assert_int_equal(answer.status, 413);
-    fcgi_answer_done(&answer);
-
-    call("echo", body, n - 1, &answer);
-    assert_int_equal(answer.status, 200);
-    assert_int_equal(answer.data.len - answer.body, n - 1);
-    assert_int_equal(http_child_report(&child).received, n - 1);
-    fcgi_answer_done(&answer);
-
-    struct fcgi_client client;
-    open_request(&client, "echo", "");
-    fcgi_body(&client, body, n);
-    fcgi_body_end(&client);
-    fcgi_answer_read(&client, &answer);
-    assert_int_equal(answer.status, 413);
-    assert_int_equal(http_child_report(&child).body, SBX_ERR_TOO_LARGE);
-    fcgi_answer_done(&answer);
-    fcgi_close(&client);
-    free(body);
-}
-
 static void an_answer_before_the_body_was_read_reaches_the_client(void **state)
 {
     size_t n = 3 << 20; /* more than the socket holds: it is still being sent while the answer comes */
     char *body = calloc(1, n);
     struct fcgi_answer answer;
-    call("early", body, n, &answer);
+    http_child_call(&child, "early", body, n, &answer);
     assert_true(answer.complete);
     assert_int_equal(answer.status, 413);
     assert_string_equal(answer.data.data + answer.body, "no");
@@ -325,7 +80,7 @@ static void an_answer_before_the_body_was_read_reaches_the_client(void **state)
 static void a_body_that_never_ends_does_not_hold_the_worker(void **state)
 {
     struct fcgi_client client;
-    open_request(&client, "early", "1000000000");
+    http_child_open(&child, &client, "early", "1000000000");
     struct timeval tv = {.tv_sec = 0, .tv_usec = 100000};
     setsockopt(client.fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv));
     char piece[4096] = "";
@@ -342,7 +97,7 @@ static void no_content_has_neither_body_nor_length(void **state)
 {
     struct fcgi_answer answer;
     char value[64];
-    call("empty", NULL, 0, &answer);
+    http_child_call(&child, "empty", NULL, 0, &answer);
     assert_true(answer.complete);
     assert_int_equal(answer.status, 204);
     assert_int_equal(answer.body, answer.data.len);
@@ -356,7 +111,7 @@ static void extra_headers_are_sent(void **state)
 {
     struct fcgi_answer answer;
     char value[64];
-    call("headers", NULL, 0, &answer);
+    http_child_call(&child, "headers", NULL, 0, &answer);
     assert_true(fcgi_answer_header(&answer, "Status", value, sizeof(value)));
     assert_string_equal(value, "429 Too Many Requests");
     assert_true(fcgi_answer_header(&answer, "Retry-After", value, sizeof(value)));
@@ -370,7 +125,7 @@ static void extra_headers_are_sent(void **state)
 static void an_unanswered_request_becomes_a_500(void **state)
 {
     struct fcgi_answer answer;
-    call("none", "unread", 6, &answer);
+    http_child_call(&child, "none", "unread", 6, &answer);
     assert_true(answer.complete);
     assert_int_equal(answer.status, 500);
     assert_string_equal(answer.data.data + answer.body, "{\"detail\":\"Internal Server Error\"}");
@@ -381,7 +136,7 @@ static void an_unanswered_request_becomes_a_500(void **state)
 static void a_second_answer_is_refused(void **state)
 {
     struct fcgi_answer answer;
-    call("twice", NULL, 0, &answer);
+    http_child_call(&child, "twice", NULL, 0, &answer);
     assert_int_equal(answer.status, 200);
     assert_string_equal(answer.data.data + answer.body, "first");
     assert_int_equal(http_child_report(&child).answer, SBX_ERR_INTERNAL);
@@ -392,16 +147,16 @@ static void check_pattern(const char *action)
 {
     struct fcgi_answer answer;
     char value[64];
-    call(action, NULL, 0, &answer);
+    http_child_call(&child, action, NULL, 0, &answer);
     assert_true(answer.complete);
     assert_true(fcgi_answer_header(&answer, "Content-Length", value, sizeof(value)));
     assert_string_equal(value, "3000000");
-    assert_int_equal(answer.data.len - answer.body, 3000000);
+    assert_int_equal(answer.data.len - answer.body, HTTP_CHILD_SIZE);
     bool same = true;
-    for (size_t i = 0; i < 3000000; i++)
+    for (size_t i = 0; i < HTTP_CHILD_SIZE; i++)
         same = same && answer.data.data[answer.body + i] == (char)(i % 251);
     assert_true(same);
-    assert_int_equal(http_child_report(&child).sent, 3000000);
+    assert_int_equal(http_child_report(&child).sent, HTTP_CHILD_SIZE);
     fcgi_answer_done(&answer);
 }
 
@@ -420,7 +175,7 @@ static void an_answer_nobody_takes_is_cancelled(void **state)
     static const char *const actions[] = {"wait", "big", "spool"};
     for (int i = 0; i < 3; i++) {
         struct fcgi_client client;
-        open_request(&client, actions[i], "0");
+        http_child_open(&child, &client, actions[i], "0");
         fcgi_body_end(&client);
         if (i > 0) {
             char first;
@@ -443,7 +198,7 @@ static void a_silent_connection_does_not_keep_the_next_from_being_served(void **
     fcgi_open(&half, child.path);
     assert_int_equal(send(half.fd, "\1\1\0\1", 4, 0), 4);
     fcgi_close(&half);
-    call("empty", NULL, 0, &answer);
+    http_child_call(&child, "empty", NULL, 0, &answer);
     assert_int_equal(answer.status, 204);
     http_child_report(&child);
     fcgi_answer_done(&answer);
@@ -459,7 +214,7 @@ static void garbage_instead_of_a_request_is_dropped(void **state)
     assert_int_equal(send(client.fd, "GET / HTTP/1.1\r\n\r\n", 18, 0), 18);
     assert_true(recv(client.fd, &byte, 1, 0) <= 0);
     fcgi_close(&client);
-    call("empty", NULL, 0, &answer);
+    http_child_call(&child, "empty", NULL, 0, &answer);
     assert_int_equal(answer.status, 204);
     http_child_report(&child);
     fcgi_answer_done(&answer);
@@ -473,7 +228,7 @@ static void thousands_of_requests_need_no_more_memory_or_descriptors(void **stat
     int fd = -1;
     for (int i = 0; i < rounds; i++) {
         struct fcgi_answer answer;
-        call(actions[i % 4], "some body", 9, &answer);
+        http_child_call(&child, actions[i % 4], "some body", 9, &answer);
         fcgi_answer_done(&answer);
         struct http_report report = http_child_report(&child);
         assert_true(report.cloexec);
@@ -483,7 +238,7 @@ static void thousands_of_requests_need_no_more_memory_or_descriptors(void **stat
         }
     }
     struct fcgi_answer answer;
-    call("empty", NULL, 0, &answer);
+    http_child_call(&child, "empty", NULL, 0, &answer);
     fcgi_answer_done(&answer);
     assert_int_equal(http_child_report(&child).fd, fd);
     if (!SANITIZED)
@@ -558,17 +313,6 @@ int main(void)
 #define SERVED(name) cmocka_unit_test_setup_teardown(name, start, stop)
     const struct CMUnitTest tests[] = {
         SERVED(a_whole_answer_has_status_type_length_and_request_id),
-        SERVED(the_path_is_decoded_once_and_nothing_is_collapsed),
-        SERVED(a_path_that_is_too_long_is_invalid),
-        SERVED(a_query_parameter_is_found_by_its_decoded_name),
-        SERVED(headers_are_found_by_their_lower_case_name),
-        SERVED(a_sane_request_id_is_kept_and_an_insane_one_replaced),
-        SERVED(a_body_in_pieces_is_read_whole),
-        SERVED(a_body_of_unknown_length_is_read_to_its_end),
-        SERVED(a_body_shorter_than_announced_is_cancelled),
-        SERVED(an_aborted_body_is_cancelled),
-        SERVED(a_body_cut_off_without_its_end_is_cancelled),
-        SERVED(a_body_over_the_ceiling_is_too_large),
         SERVED(an_answer_before_the_body_was_read_reaches_the_client),
         SERVED(a_body_that_never_ends_does_not_hold_the_worker),
         SERVED(no_content_has_neither_body_nor_length),

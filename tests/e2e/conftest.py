@@ -1,0 +1,104 @@
+"""The stack under test: real nginx, sandboxd and dockerd, started and stopped by the scripts that users use."""
+import os
+import re
+
+import pytest
+
+from stack import Stack, base_environment, script
+
+STACKS = []
+OFFSETS = {}
+
+
+@pytest.fixture(scope="session")
+def docker_host():
+    """The daemon of DOCKER_HOST, else what scripts/dockerd decides, with the images that the tests use."""
+    env = base_environment()
+    user = f"e2e-{os.getpid()}"
+    if os.environ.get("DOCKER_HOST"):
+        env["DOCKER_HOST"] = os.environ["DOCKER_HOST"]
+    host = script("dockerd", "start", user, env=env).stdout.strip()
+    script("images", "--needed", "test", env={**env, "DOCKER_HOST": host})
+    yield host
+    script("dockerd", "stop", user, env=env)
+
+
+@pytest.fixture(scope="session")
+def start_stack(docker_host):
+    """Start a stack; whoever does ends it with destroy()."""
+
+    def start(**settings):
+        stack = Stack(settings.pop("docker_host", docker_host), **settings)
+        STACKS.append(stack)
+        stack.up()
+        return stack
+
+    return start
+
+
+def finish(stack):
+    """Take a stack down. Sanitizer reports and crashes count wherever they happened."""
+    bad = re.findall(r"^.*(?:AddressSanitizer|LeakSanitizer|runtime error:|level=critical|stack smashing|how=\"signal (?:6|11)\").*$",
+                     stack.log(), re.M)
+    STACKS.remove(stack)
+    stack.destroy()
+    assert not bad, f"in the log of {stack.home}: {bad[:5]}"
+
+
+@pytest.fixture(scope="session")
+def stack(start_stack):
+    """The stack that most tests share: nothing is broken in it on purpose, so nothing may have died."""
+    stack = start_stack(REPLICA="e2e")
+    yield stack
+    died = stack.events("process died")
+    finish(stack)
+    assert not died, died
+
+
+@pytest.fixture
+def make_stack(start_stack):
+    """make_stack(NAME=value, …): a stack of the test's own; NAME without DAIV_SANDBOX_."""
+    made = []
+
+    def make(**settings):
+        made.append(start_stack(**settings))
+        return made[-1]
+
+    yield make
+    for own in reversed(made):
+        finish(own)
+
+
+@pytest.fixture
+def create(stack):
+    """create(image, **options): a session that lives as long as the test."""
+    mark = len(stack.open_sessions)
+    yield stack.create
+    stack.close_since(mark)
+
+
+@pytest.fixture(scope="module")
+def shared(stack):
+    """One Debian session for the tests of a module that do not mind each other."""
+    session = stack.create()
+    yield session
+    session.close()
+
+
+def pytest_runtest_setup(item):
+    for stack in STACKS:
+        for path in stack.log_files():
+            OFFSETS[path] = path.stat().st_size
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    outcome = yield
+    report = outcome.get_result()
+    if not report.failed:
+        return
+    for stack in STACKS:
+        for path in stack.log_files():
+            text = path.read_bytes()[OFFSETS.get(path, 0):].decode(errors="replace")
+            if text.strip():
+                report.sections.append((f"{path} during the test", "\n".join(text.splitlines()[-40:])))

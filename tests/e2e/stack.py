@@ -1,0 +1,246 @@
+"""One running stack (sandboxd and nginx below a home of its own) and the sessions in it."""
+import base64
+import os
+import pathlib
+import re
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+
+import httpx
+
+from support import DEBIAN, ROOT, Docker, all_pids, eventually, proc_alive, proc_parent, proc_text
+
+KEEP = ("PATH", "VARIANT", "SAN", "CC", "HOME", "LANG", "SANDBOXD_BIN", "SANDBOXD_DOCKER_DIR", "SANDBOXD_CACHE",
+        "ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS", "http_proxy", "https_proxy", "no_proxy")
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def base_environment():
+    """The environment that scripts run in: nothing of the tester's settings."""
+    return {name: os.environ[name] for name in KEEP if os.environ.get(name)}
+
+
+def script(name, *args, env, check=True, timeout=600):
+    done = subprocess.run([str(ROOT / "scripts" / name), *args], env=env, capture_output=True, text=True, timeout=timeout,
+                          stdin=subprocess.DEVNULL)
+    assert not check or done.returncode == 0, f"scripts/{name} {args}: {done.returncode}\n{done.stdout}{done.stderr}"
+    return done
+
+
+class Session:
+    """A session of a stack, by its id."""
+
+    def __init__(self, stack, sid):
+        self.stack = stack
+        self.id = sid
+        self.path = f"/api/v1/session/{sid}/"
+        self.container = f"sandboxd-{sid}"
+        self.helper = f"sandboxd-{sid}-patch"
+
+    def post(self, commands, **fields):
+        """A run as the client sees it: the response, whatever it is."""
+        return self.stack.http.post(self.path, json={"commands": commands, **fields})
+
+    def run(self, *commands, **fields):
+        """The answer of a run that must be 200."""
+        response = self.post(list(commands), **fields)
+        assert response.status_code == 200, f"{response.status_code} {response.text}"
+        return response.json()
+
+    def one(self, command, **fields):
+        """The result of one command."""
+        results = self.run(command, **fields)["results"]
+        assert len(results) == 1
+        return results[0]
+
+    def out(self, command, **fields):
+        """The output of one command that must succeed, without the last line break."""
+        result = self.one(command, **fields)
+        assert result["exit_code"] == 0, result
+        return result["output"].rstrip("\n")
+
+    def seed(self, repo=None, skills=None):
+        files = {name: (f"{name}.tar", data) for name, data in
+                 (("repo_archive", repo), ("skills_archive", skills)) if data is not None}
+        return self.stack.http.post(self.path + "seed/", files=files)
+
+    def seeded(self, repo=None, skills=None):
+        response = self.seed(repo, skills)
+        assert response.status_code == 204, f"{response.status_code} {response.text}"
+        assert response.content == b""
+        return self
+
+    def post_files(self, mutations):
+        return self.stack.http.post(self.path + "files/", json={"mutations": mutations})
+
+    def files(self, mutations):
+        """Results of a batch of (path, bytes[, mode])."""
+        body = [{"path": m[0], "content": base64.b64encode(m[1]).decode(), "mode": m[2] if len(m) > 2 else 0o644}
+                for m in mutations]
+        response = self.post_files(body)
+        assert response.status_code == 200, f"{response.status_code} {response.text}"
+        return response.json()["results"]
+
+    def write(self, path, content, mode=0o644):
+        results = self.files([(path, content, mode)])
+        assert results == [{"path": path, "ok": True, "error": None}]
+
+    def turn(self, *commands, **fields):
+        """The patch of a run as bytes; None when there is none."""
+        patch = self.run(*commands, **fields)["patch"]
+        return None if patch is None else base64.b64decode(patch, validate=True)
+
+    def cumulative(self):
+        response = self.stack.http.get(self.path + "patch/")
+        assert response.status_code == 200, f"{response.status_code} {response.text}"
+        patch = response.json()["patch"]
+        return None if patch is None else base64.b64decode(patch, validate=True)
+
+    def close(self):
+        return self.stack.http.delete(self.path)
+
+
+class Stack:
+    def __init__(self, docker_host, **settings):
+        self.home = tempfile.mkdtemp(prefix="sbx-e2e-", dir="/tmp")
+        self.port = free_port()
+        self.key = "Key-" + secrets.token_hex(16)
+        self.env = {**base_environment(), "DOCKER_HOST": docker_host, "DAIV_SANDBOX_HOME": self.home,
+                    "DAIV_SANDBOX_HOST": "127.0.0.1", "DAIV_SANDBOX_PORT": str(self.port),
+                    "DAIV_SANDBOX_API_KEY": self.key, "DAIV_SANDBOX_GIT_IMAGE": DEBIAN}
+        self.env.update({f"DAIV_SANDBOX_{name}": str(value) for name, value in settings.items()})
+        self.docker = Docker(docker_host)
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.http = self.client(self.key)
+        self.open_sessions = []
+        self.seen_nginx = set()
+
+    def client(self, key=None, **options):
+        headers = {} if key is None else {"X-API-Key": key}
+        limits = httpx.Limits(max_connections=200, max_keepalive_connections=200)
+        options.setdefault("timeout", 60)
+        return httpx.Client(base_url=self.url, headers=headers, limits=limits, trust_env=False, **options)
+
+    # --- life ---
+
+    def up(self, check=True):
+        done = script("up", env=self.env, check=check)
+        self.nginx_pids()
+        return done
+
+    def down(self, *args, check=True):
+        return script("down", *args, env={**self.env, "SANDBOXD_DOWN_TIMEOUT": "40"}, check=check)
+
+    def reload(self, check=True, **settings):
+        """scripts/reload with changed settings, as an operator does it."""
+        env = {**self.env, **{f"DAIV_SANDBOX_{name}": str(value) for name, value in settings.items()}}
+        return script("reload", env=env, check=check)
+
+    def destroy(self):
+        """Stop, purge, and complain about whatever is left."""
+        self.http.close()
+        self.down("--purge")
+        left = self.leftovers()
+        shutil.rmtree(self.home, ignore_errors=True)
+        assert not left, f"left behind by {self.home}: {left}"
+
+    def leftovers(self):
+        label = f"sandboxd.instance={self.instance}"
+        found = [c["Names"] for c in self.docker.containers(label)] + [v["Name"] for v in self.docker.volumes(label)]
+        found += [f"process {pid}: {proc_text(pid, 'cmdline')}" for pid in self.processes()]
+        found += [f"nginx process {pid}" for pid in self.seen_nginx if proc_alive(pid) and "nginx" in proc_text(pid, "comm")]
+        found += [str(s) for s in pathlib.Path(self.home, "run").glob("*.sock")]
+        return found
+
+    @property
+    def instance(self):
+        return pathlib.Path(self.home, "state", "instance").read_text().strip()
+
+    # --- processes ---
+
+    def processes(self):
+        """Everything alive whose command line names the home."""
+        return [pid for pid in all_pids() if self.home in proc_text(pid, "cmdline") and proc_alive(pid)]
+
+    def master(self):
+        return int(pathlib.Path(self.home, "run", "sandboxd.pid").read_text())
+
+    def children(self, role):
+        """Pids of the master's processes of a role: worker, control or janitor."""
+        name = f"sandboxd:{role}"[:15]
+        master = self.master()
+        return [pid for pid in self.processes()
+                if proc_parent(pid) == master and proc_text(pid, "comm").strip() == name]
+
+    def nginx_pids(self):
+        pidfile = pathlib.Path(self.home, "run", "nginx.pid")
+        if not pidfile.exists():
+            return []
+        master = int(pidfile.read_text())
+        pids = [master] + [pid for pid in all_pids() if proc_parent(pid) == master]
+        self.seen_nginx.update(pids)
+        return pids
+
+    def lock_holder(self, sid):
+        """The pid of the process that holds a session's lock, or None. Blocked waiters do not count."""
+        for path in pathlib.Path(self.home, "state").rglob(f"{sid}.lock"):
+            inode = str(path.stat().st_ino)
+            for line in pathlib.Path("/proc/locks").read_text().splitlines():
+                found = re.match(r"\d+: FLOCK .* (\d+) \w+:\w+:(\d+) ", line)
+                if found and found[2] == inode:
+                    return int(found[1])
+        return None
+
+    def working_pid(self, sid):
+        """Wait until a worker works in the session, and name it."""
+        return eventually(lambda: self.lock_holder(sid), what=f"a worker in session {sid}")
+
+    # --- logs ---
+
+    def log_files(self):
+        return sorted(pathlib.Path(self.home, "log").glob("*.log"))
+
+    def log(self):
+        return pathlib.Path(self.home, "log", "sandboxd.log").read_text(errors="replace")
+
+    def events(self, event, **fields):
+        """Log lines of an event that have these fields (as they are written)."""
+        name = f'event="{event}"' if " " in event else f"event={event}"
+        wanted = [name] + [f"{key}={value}" for key, value in fields.items()]
+        return [line for line in self.log().splitlines() if all(f" {w} " in f" {line} " for w in wanted)]
+
+    # --- sessions ---
+
+    def post_session(self, **fields):
+        return self.http.post("/api/v1/session/", json=fields)
+
+    def create(self, image=DEBIAN, **options):
+        response = self.post_session(base_image=image, **options)
+        assert response.status_code == 200, f"{response.status_code} {response.text}"
+        session = Session(self, response.json()["session_id"])
+        self.open_sessions.append(session)
+        return session
+
+    def close_since(self, mark):
+        """Close the sessions that were made since open_sessions had this length."""
+        while len(self.open_sessions) > mark:
+            self.open_sessions.pop().close()
+
+    def healthy(self):
+        try:
+            return self.client(timeout=5).get("/-/health/").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def kill_master(self):
+        """kill -9 of the master; its children leave by themselves."""
+        os.kill(self.master(), signal.SIGKILL)
