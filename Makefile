@@ -22,7 +22,7 @@ WARN      := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wp
 CFLAGS    ?= -O2 -g
 BASEFLAGS := -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -Iinclude -Isrc -DSBX_VERSION='"$(VERSION)"' $(WARN) $(HARDEN) $(SANFLAGS) -MMD -MP
 DEPCFLAGS := $(shell pkg-config --cflags $(PKGS))
-DEPLIBS   := $(shell pkg-config --libs $(PKGS))
+DEPLIBS   := $(shell pkg-config --libs $(PKGS)) -lm -lpthread
 LINKFLAGS := -fPIE -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(SANFLAGS) $(LDFLAGS)
 
 MODULES   := base wire docker store archive http session api

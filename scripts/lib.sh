@@ -32,7 +32,7 @@ need_root() {
     have sudo || die "this needs root" "run it as root, or install sudo"
     _keep=$(env | sed -n 's/^\(DAIV_SANDBOX_[A-Z0-9_]*\|SANDBOXD_[A-Z0-9_]*\|DOCKER_HOST\|VARIANT\|[a-zA-Z]*_proxy\|[A-Z]*_PROXY\)=.*/\1/p' |
         tr '\n' ',')
-    exec sudo --preserve-env="${_keep%,}" "$0" "$@"
+    exec sudo ${_keep:+--preserve-env="${_keep%,}"} "$0" "$@"
 }
 
 # Run as the owner of the source tree, so that a build through sudo leaves no files of root behind.
@@ -45,6 +45,13 @@ as_owner() {
     fi
 }
 
+# End a process and what it started; dpkg is left to finish what it is at.
+kill_tree() {
+    [ "$(cat "/proc/$1/comm" 2>/dev/null)" != dpkg ] || return 0
+    for _child in $(cat "/proc/$1/task/$1/children" 2>/dev/null); do (kill_tree "$_child"); done
+    kill "$1" 2>/dev/null || :
+}
+
 # step LABEL COMMAND…: run it quietly. Shows that it goes on once it takes longer than a second; the tail of its output
 # when it fails. Returns the command's status.
 step() (
@@ -54,7 +61,7 @@ step() (
     begun=$(date +%s)
     "$@" >"$log" 2>&1 </dev/null &
     pid=$!
-    trap 'kill "$pid" 2>/dev/null || :; rm -f "$log"; exit 130' INT TERM HUP
+    trap 'kill_tree "$pid"; rm -f "$log"; exit 130' INT TERM HUP
     shown=-1
     tick=0
     while kill -0 "$pid" 2>/dev/null; do

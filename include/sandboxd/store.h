@@ -107,8 +107,8 @@ struct sbx_lock {
 
 #define SBX_LOCK_INIT {NULL, 0, -1, -1, "", "", 0}
 
-/* Wait up to wait_ms for the lock; CONFLICT "Session is busy" after that, INVALID when id is no UUID. The lock is refreshed by a hook in `wait` while
- * the caller waits through it; when it is lost, that hook fails with UNAVAILABLE. */
+/* Wait up to wait_ms for the lock; CONFLICT "Session is busy" after that, INVALID when id is no UUID. The lock is refreshed by
+ * a hook in `wait` while the caller waits through it; when it is lost, that hook fails with UNAVAILABLE. */
 int sbx_store_lock(struct sbx_store *store, struct sbx_wait *wait, const char *id, int64_t wait_ms, struct sbx_lock *lock,
                    struct sbx_err *err) SBX_MUST_CHECK;
 

@@ -17,7 +17,7 @@
 
 #include "sandboxd/wire.h"
 
-#define MS            1000
+#define MS            ((int64_t)1000)
 #define NEVER         INT64_MAX
 #define MAX_EXECS     64
 #define MAX_LINGERING 32

@@ -214,6 +214,7 @@ static void on_frame(const struct sbx_frame *frame, int64_t now)
         on_hello(frame, now);
         return;
     }
+    conn.open = true;
     conn.heard = now;
     switch (frame->type) {
     case SBX_FRAME_EXEC:

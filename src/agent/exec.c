@@ -10,8 +10,6 @@
 
 #include "agent/agent.h"
 
-#define PIPE_SIZE (256 * 1024)
-
 struct exec execs[MAX_EXECS];
 
 int exec_init(void)
@@ -89,8 +87,6 @@ static int open_pipes(struct pipes *pipes, const struct request *request)
         return -1;
     if (make_pipe(pipes->out, 0) < 0 || (request->split && make_pipe(pipes->err, 0) < 0))
         return -1;
-    /* fewer rounds for a lot of output; there is a limit for each user, so this may fail */
-    (void)fcntl(pipes->out[0], F_SETPIPE_SZ, PIPE_SIZE);
     return 0;
 }
 

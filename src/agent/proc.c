@@ -92,7 +92,7 @@ static bool read_stat(const char *name, struct proc *ret)
         return false;
     ret->state = p[2];
     p += 3;
-    uint64_t fields[19];
+    uint64_t fields[19] = {0};
     for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
         fields[i] = strtoull(p, &p, 10);
     ret->parent = (pid_t)fields[0];

@@ -1,5 +1,4 @@
 /* Which shell runs commands: found out by trying, once, and again only when one of the files has changed. */
-#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>

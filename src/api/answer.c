@@ -44,7 +44,8 @@ static int send_object(struct sbx_request *request, int status, struct json_obje
 {
     struct sbx_buf body;
     sbx_buf_init(&body, ANSWER_MAX);
-    int rc = obj ? sbx_json_print(obj, &body, err) : sbx_err_set(err, SBX_ERR_INTERNAL, "out of memory for an answer");
+    int rc = obj ? sbx_json_print(obj, &body, err)
+                 : sbx_err_set(err, SBX_ERR_INTERNAL, "out of memory for an answer");
     json_object_put(obj);
     if (rc == 0)
         rc = sbx_answer(request, status, JSON_TYPE, body.data, body.len, err);
@@ -71,7 +72,8 @@ void sbx_answer_detail(struct sbx_request *request, int status, const char *deta
     sbx_buf_init(&clean, 4096);
     (void)sbx_utf8_clean(detail, strlen(detail), append, &clean);
     struct json_object *obj = json_object_new_object();
-    json_object_object_add(obj, "detail", json_object_new_string_len(clean.len ? clean.data : "", (int)clean.len));
+    json_object_object_add(obj, "detail",
+                           json_object_new_string_len(clean.len ? clean.data : "", (int)clean.len));
     (void)!send_object(request, status, obj, &ignored);
     sbx_buf_done(&clean);
 }

@@ -1,6 +1,6 @@
 /* JSON bodies. */
-#include <stdlib.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "api/internal.h"
@@ -53,7 +53,8 @@ static bool name_is_good(const char *name)
     return name[0] && strlen(name) < 256 && !strchr(name, '=');
 }
 
-int sbx_read_env(struct sbx_faults *faults, struct json_object *body, const char *key, char ***ret, struct sbx_err *err)
+int sbx_read_env(struct sbx_faults *faults, struct json_object *body, const char *key, char ***ret,
+                 struct sbx_err *err)
 {
     struct json_object *obj = NULL;
     *ret = NULL;

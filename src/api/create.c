@@ -11,17 +11,20 @@ struct fields {
     char **environment; /* owned */
 };
 
-static int read_fields(struct sbx_faults *faults, struct json_object *body, struct fields *fields, struct sbx_err *err)
+static int read_fields(struct sbx_faults *faults, struct json_object *body, struct fields *fields,
+                       struct sbx_err *err)
 {
     struct sbx_session_options *options = &fields->options;
     size_t image_len = 0;
-    if (sbx_json_string(faults, body, "", "base_image", SBX_JSON_REQUIRED, 1, IMAGE_MAX, &options->image, &image_len) &&
+    if (sbx_json_string(faults, body, "", "base_image", SBX_JSON_REQUIRED, 1, IMAGE_MAX, &options->image,
+                        &image_len) &&
         strlen(options->image) != image_len)
         sbx_faults_add(faults, "value_error", "base_image", NULL, "An image reference must not contain NUL");
     (void)sbx_json_bool(faults, body, "", "extract_patch", SBX_JSON_OPTIONAL, &options->extract_patch);
     (void)sbx_json_bool(faults, body, "", "network_enabled", SBX_JSON_OPTIONAL, &options->network_enabled);
     (void)sbx_json_bool(faults, body, "", "ephemeral", SBX_JSON_OPTIONAL, &options->ephemeral);
-    (void)sbx_json_int(faults, body, "", "memory_bytes", SBX_JSON_NULLABLE, MEMORY_FLOOR, INT64_MAX, &options->memory_bytes);
+    (void)sbx_json_int(faults, body, "", "memory_bytes", SBX_JSON_NULLABLE, MEMORY_FLOOR, INT64_MAX,
+                       &options->memory_bytes);
     (void)sbx_json_double(faults, body, "", "cpus", SBX_JSON_NULLABLE, 0, &options->cpus);
     if (sbx_read_env(faults, body, "environment", &fields->environment, err) < 0)
         return -1;

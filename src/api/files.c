@@ -28,20 +28,23 @@ static void read_mutation(struct sbx_faults *faults, struct json_object *item, s
     size_t path_len = 0;
     size_t content_len = 0;
     int64_t mode = 0644;
-    if (sbx_json_string(faults, item, prefix, "path", SBX_JSON_REQUIRED, 0, SIZE_MAX, &file->path, &path_len)) {
+    if (sbx_json_string(faults, item, prefix, "path", SBX_JSON_REQUIRED, 0, SIZE_MAX, &file->path,
+                        &path_len)) {
         batch->paths[i] = json_object_object_get(item, "path");
         (void)sbx_path_check(file->path, path_len, file->reason, sizeof(file->reason));
     }
     (void)sbx_json_int(faults, item, prefix, "mode", SBX_JSON_OPTIONAL, 0, 07777, &mode);
     file->mode = (unsigned)mode;
-    if (!sbx_json_string(faults, item, prefix, "content", SBX_JSON_REQUIRED, 0, SIZE_MAX, &content, &content_len))
+    if (!sbx_json_string(faults, item, prefix, "content", SBX_JSON_REQUIRED, 0, SIZE_MAX, &content,
+                         &content_len))
         return;
     void *data = malloc(content_len / 4 * 3 + 1);
     ssize_t n = data ? sbx_base64_decode(content, content_len, data) : -1;
     if (n < 0) {
         free(data);
         snprintf(path, sizeof(path), "%s/content", prefix);
-        sbx_faults_add(faults, "base64_decode", path, NULL, "Base64 decoding error: the content must be padded standard base64");
+        sbx_faults_add(faults, "base64_decode", path, NULL,
+                       "Base64 decoding error: the content must be padded standard base64");
         return;
     }
     file->data = data;

@@ -5,6 +5,8 @@
 
 int sbx_handle_health(struct sbx_call *call, struct sbx_err *err)
 {
+    if (sbx_is_draining(call->api))
+        return sbx_err_set(err, SBX_ERR_UNAVAILABLE, SBX_STOPPING);
     call->wait.deadline_ms = sbx_now_ms() + HEALTH_MS;
     struct sbx_err failure = SBX_ERR_INIT;
     if (sbx_docker_ping(call->engine->docker, call->engine->wait, &failure) < 0) {

@@ -26,10 +26,10 @@ struct sbx_route {
     bool control; /* served on the control socket as well */
 };
 
-/* The route of a method and path; NULL with *ret_allow set when the path exists with other methods ("GET, POST", in a static buffer), NULL
- * otherwise. id gets the path's session id. */
-const struct sbx_route *sbx_route_find(const char *prefix, const char *method, const char *path, char id[SBX_UUID_LEN + 1],
-                                       const char **ret_allow);
+/* The route of a method and path; NULL with *ret_allow set when the path exists with other methods ("GET,
+ * POST", in a static buffer), NULL otherwise. id gets the path's session id. */
+const struct sbx_route *sbx_route_find(const char *prefix, const char *method, const char *path,
+                                       char id[SBX_UUID_LEN + 1], const char **ret_allow);
 
 sbx_handler sbx_handle_health;
 sbx_handler sbx_handle_version;
@@ -40,10 +40,15 @@ sbx_handler sbx_handle_files;
 sbx_handler sbx_handle_patch;
 sbx_handler sbx_handle_close;
 
+/* The service is stopping: whoever balances over replicas should go elsewhere. */
+#define SBX_STOPPING "The service is stopping; try again"
+bool sbx_is_draining(const struct sbx_api *api);
+
 /* The HTTP status of an error: the one place that knows. */
 int sbx_status_of(const struct sbx_err *err);
 
-/* {"detail": "…"} with the status of the error; retryable ones carry Retry-After. Failures to send are ignored. */
+/* {"detail": "…"} with the status of the error; retryable ones carry Retry-After. Failures to send are
+ * ignored. */
 void sbx_answer_error(struct sbx_request *request, const struct sbx_err *err);
 void sbx_answer_detail(struct sbx_request *request, int status, const char *detail);
 
@@ -53,12 +58,13 @@ int sbx_answer_faults(struct sbx_request *request, struct sbx_faults *faults);
 /* 200 with a JSON object; takes the reference. */
 int sbx_answer_json(struct sbx_request *request, struct json_object *obj, struct sbx_err *err) SBX_MUST_CHECK;
 
-/* Read and parse a JSON body that has to be an object. 1: *ret is the caller's to put; 0: it was not, and has been
- * answered with 422; -1: an error. */
+/* Read and parse a JSON body that has to be an object. 1: *ret is the caller's to put; 0: it was not, and has
+ * been answered with 422; -1: an error. */
 int sbx_read_json(struct sbx_call *call, struct json_object **ret, struct sbx_err *err) SBX_MUST_CHECK;
 
-/* A field that is an object of strings, as a NULL-terminated list of NAME=value: caller frees with sbx_env_free. *ret is NULL when the
- * field is missing or null. Bad names and values become faults; -1 only when there is no memory. */
+/* A field that is an object of strings, as a NULL-terminated list of NAME=value: caller frees with
+ * sbx_env_free. *ret is NULL when the field is missing or null. Bad names and values become faults; -1 only
+ * when there is no memory. */
 int sbx_read_env(struct sbx_faults *faults, struct json_object *body, const char *key, char ***ret,
                  struct sbx_err *err) SBX_MUST_CHECK;
 void sbx_env_free(char **env);

@@ -15,8 +15,8 @@ static const struct sbx_route ROUTES[] = {
     {"GET", "/session/{id}/patch", sbx_handle_patch, false, false},
 };
 
-/* Does path match pattern? A trailing slash is optional. A segment that stands for {id} and is no UUID matches with an
- * empty id: such a session does not exist. */
+/* Does path match pattern? A trailing slash is optional. A segment that stands for {id} and is no UUID
+ * matches with an empty id: such a session does not exist. */
 static bool matches(const char *pattern, const char *path, char id[SBX_UUID_LEN + 1])
 {
     id[0] = '\0';
@@ -40,8 +40,8 @@ static bool matches(const char *pattern, const char *path, char id[SBX_UUID_LEN 
     return path[0] == '\0' || (path[0] == '/' && path[1] == '\0');
 }
 
-static const struct sbx_route *find(const char *method, const char *path, char id[SBX_UUID_LEN + 1], char *allow,
-                                    size_t allow_size)
+static const struct sbx_route *find(const char *method, const char *path, char id[SBX_UUID_LEN + 1],
+                                    char *allow, size_t allow_size)
 {
     for (size_t i = 0; i < SBX_ARRAY_LEN(ROUTES); i++) {
         const struct sbx_route *route = &ROUTES[i];
@@ -55,8 +55,8 @@ static const struct sbx_route *find(const char *method, const char *path, char i
     return NULL;
 }
 
-const struct sbx_route *sbx_route_find(const char *prefix, const char *method, const char *path, char id[SBX_UUID_LEN + 1],
-                                       const char **ret_allow)
+const struct sbx_route *sbx_route_find(const char *prefix, const char *method, const char *path,
+                                       char id[SBX_UUID_LEN + 1], const char **ret_allow)
 {
     static char allow[64];
     allow[0] = '\0';

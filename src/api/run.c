@@ -57,7 +57,8 @@ static int put_string(struct run *run, const char *bytes, size_t n, struct sbx_e
 }
 
 /* A captured stream as a JSON string, with `last` as a line of its own after it. */
-static int put_capture(struct run *run, const struct sbx_capture *capture, const char *last, char last_byte, struct sbx_err *err)
+static int put_capture(struct run *run, const struct sbx_capture *capture, const char *last, char last_byte,
+                       struct sbx_err *err)
 {
     struct sbx_text text = {.spool = &run->answer, .err = err};
     if (put(run, "\"", err) < 0 || sbx_capture_emit(capture, sbx_text_add, &text) != 0)
@@ -88,11 +89,13 @@ static int put_result(struct run *run, const char *command, size_t len, const st
         snprintf(line, sizeof(line), "Command timed out after %g s\n", (double)run->timeout_ms / 1000);
     else if (result->reason == SBX_EXIT_FAILED)
         snprintf(line, sizeof(line), "%s\n", result->message);
-    if (put(run, "{\"command\":", err) < 0 || put_string(run, command, len, err) < 0 || put(run, ",\"output\":", err) < 0 ||
+    if (put(run, "{\"command\":", err) < 0 || put_string(run, command, len, err) < 0 ||
+        put(run, ",\"output\":", err) < 0 ||
         put_capture(run, &outputs->all, line[0] ? line : NULL, last_byte(&outputs->all), err) < 0)
         return -1;
-    if (outputs->split && (put(run, ",\"stdout\":", err) < 0 || put_capture(run, &outputs->channel[0], NULL, 0, err) < 0 ||
-                           put(run, ",\"stderr\":", err) < 0 || put_capture(run, &outputs->channel[1], NULL, 0, err) < 0))
+    if (outputs->split &&
+        (put(run, ",\"stdout\":", err) < 0 || put_capture(run, &outputs->channel[0], NULL, 0, err) < 0 ||
+         put(run, ",\"stderr\":", err) < 0 || put_capture(run, &outputs->channel[1], NULL, 0, err) < 0))
         return -1;
     uint64_t dropped = sbx_capture_dropped(&outputs->all);
     char signal[16] = "null";
@@ -100,7 +103,8 @@ static int put_result(struct run *run, const char *command, size_t len, const st
         snprintf(signal, sizeof(signal), "%d", result->signal);
     char rest[400];
     snprintf(rest, sizeof(rest),
-             ",\"exit_code\":%d,\"duration_ms\":%.3f,\"timed_out\":%s,\"signal\":%s,\"truncated\":%s,\"dropped_bytes\":%llu,"
+             ",\"exit_code\":%d,\"duration_ms\":%.3f,\"timed_out\":%s,\"signal\":%s,\"truncated\":%s,"
+             "\"dropped_bytes\":%llu,"
              "\"usage\":{\"user_ms\":%.3f,\"system_ms\":%.3f,\"max_rss_bytes\":%lld}}",
              result->code, (double)result->duration_us / 1000, timed_out ? "true" : "false", signal,
              dropped ? "true" : "false", (unsigned long long)dropped, (double)result->user_us / 1000,
@@ -208,19 +212,21 @@ static void read_stdin(struct sbx_faults *faults, struct json_object *body, stru
     (void)sbx_json_string(faults, body, "", "stdin_encoding", SBX_JSON_OPTIONAL, 0, 16, &encoding, &n);
     if (strcmp(encoding, "text") != 0 && strcmp(encoding, "base64") != 0)
         sbx_faults_add(faults, "literal_error", "stdin_encoding", NULL, "Input should be 'text' or 'base64'");
-    if (!sbx_json_string(faults, body, "", "stdin", SBX_JSON_NULLABLE, 0, SIZE_MAX, &run->stdin_data, &run->stdin_len) ||
+    if (!sbx_json_string(faults, body, "", "stdin", SBX_JSON_NULLABLE, 0, SIZE_MAX, &run->stdin_data,
+                         &run->stdin_len) ||
         strcmp(encoding, "base64") != 0)
         return;
     run->stdin_decoded = malloc(run->stdin_len / 4 * 3 + 1);
-    ssize_t len = run->stdin_decoded ? sbx_base64_decode(run->stdin_data, run->stdin_len, run->stdin_decoded) : -1;
+    ssize_t len =
+        run->stdin_decoded ? sbx_base64_decode(run->stdin_data, run->stdin_len, run->stdin_decoded) : -1;
     if (len < 0)
         sbx_faults_add(faults, "base64_decode", "stdin", NULL, "Base64 decoding error");
     run->stdin_data = run->stdin_decoded;
     run->stdin_len = len < 0 ? 0 : (size_t)len;
 }
 
-static int read_fields(struct sbx_call *call, struct sbx_faults *faults, struct json_object *body, struct run *run,
-                       struct sbx_err *err)
+static int read_fields(struct sbx_call *call, struct sbx_faults *faults, struct json_object *body,
+                       struct run *run, struct sbx_err *err)
 {
     const struct sbx_config *config = call->engine->config;
     int64_t seconds = 0;
@@ -232,7 +238,8 @@ static int read_fields(struct sbx_call *call, struct sbx_faults *faults, struct 
     (void)sbx_json_bool(faults, body, "", "split", SBX_JSON_OPTIONAL, &run->split);
     if (sbx_json_int(faults, body, "", "timeout", SBX_JSON_NULLABLE, 0, TIMEOUT_MAX_S, &seconds))
         run->timeout_ms = seconds * 1000;
-    (void)sbx_json_int(faults, body, "", "max_output_bytes", SBX_JSON_NULLABLE, 0, OUTPUT_CEILING, &run->max_output);
+    (void)sbx_json_int(faults, body, "", "max_output_bytes", SBX_JSON_NULLABLE, 0, OUTPUT_CEILING,
+                       &run->max_output);
     if (sbx_json_string(faults, body, "", "cwd", SBX_JSON_NULLABLE, 1, 4095, &run->cwd, &cwd_len) &&
         (run->cwd[0] != '/' || strlen(run->cwd) != cwd_len))
         sbx_faults_add(faults, "value_error", "cwd", NULL, "The working directory must be an absolute path");

@@ -31,8 +31,8 @@ static ssize_t read_part(void *arg, void *buf, size_t n, struct sbx_err *err)
     return sbx_multipart_read(arg, buf, n, err);
 }
 
-static int sanitise(struct sbx_call *call, struct sbx_multipart *multipart, int which, struct spooled *spooled,
-                    struct sbx_err *err)
+static int sanitise(struct sbx_call *call, struct sbx_multipart *multipart, int which,
+                    struct spooled *spooled, struct sbx_err *err)
 {
     const struct sbx_config *config = call->engine->config;
     if (spooled->fd[which] >= 0)
@@ -54,8 +54,9 @@ static int sanitise(struct sbx_call *call, struct sbx_multipart *multipart, int 
     snprintf(counts[0], sizeof(counts[0]), "%lld", (long long)stats.entries);
     snprintf(counts[1], sizeof(counts[1]), "%lld", (long long)stats.bytes);
     snprintf(counts[2], sizeof(counts[2]), "%lld", (long long)stats.skipped);
-    sbx_log(stats.skipped ? SBX_LOG_WARNING : SBX_LOG_INFO, "archive sanitised", "archive", ARCHIVE[which].field, "entries",
-            counts[0], "bytes", counts[1], "skipped", counts[2], "first_skipped", stats.first_skipped, NULL);
+    sbx_log(stats.skipped ? SBX_LOG_WARNING : SBX_LOG_INFO, "archive sanitised", "archive",
+            ARCHIVE[which].field, "entries", counts[0], "bytes", counts[1], "skipped", counts[2],
+            "first_skipped", stats.first_skipped, NULL);
     return 0;
 }
 

@@ -19,12 +19,18 @@ static int authenticate(struct sbx_call *call, struct sbx_err *err)
     return 0;
 }
 
+bool sbx_is_draining(const struct sbx_api *api)
+{
+    return api->draining && __atomic_load_n(api->draining, __ATOMIC_RELAXED);
+}
+
 /* 0 answered by the handler, or -1. */
 static int dispatch(struct sbx_call *call, struct sbx_err *err)
 {
     const char *allow = NULL;
-    const struct sbx_route *route = sbx_route_find(call->engine->config->api_v1_str, sbx_request_method(call->request),
-                                                   sbx_request_path(call->request), call->id, &allow);
+    const struct sbx_route *route =
+        sbx_route_find(call->engine->config->api_v1_str, sbx_request_method(call->request),
+                       sbx_request_path(call->request), call->id, &allow);
     bool open = route && route->open;
     if (!open && authenticate(call, err) < 0)
         return -1;
@@ -35,8 +41,8 @@ static int dispatch(struct sbx_call *call, struct sbx_err *err)
     }
     if (!route || (call->api->control && !route->control))
         return sbx_err_set(err, SBX_ERR_NOT_FOUND, "Not Found");
-    if (!route->control && call->api->draining && __atomic_load_n(call->api->draining, __ATOMIC_RELAXED))
-        return sbx_err_set(err, SBX_ERR_UNAVAILABLE, "The service is stopping; try again");
+    if (!route->control && sbx_is_draining(call->api))
+        return sbx_err_set(err, SBX_ERR_UNAVAILABLE, SBX_STOPPING);
     if (call->id[0]) {
         sbx_log_set_session(call->id);
         if (call->api->on_session)
@@ -54,10 +60,14 @@ static void log_access(const struct sbx_call *call, int64_t begun_us, const stru
     snprintf(status, sizeof(status), "%d", sent ? sent : sbx_status_of(err));
     snprintf(ms, sizeof(ms), "%.3f", (double)(sbx_now_us() - begun_us) / 1000);
     snprintf(bytes, sizeof(bytes), "%lld", (long long)sbx_answer_bytes(call->request));
-    bool failed = err->kind == SBX_ERR_INTERNAL || err->kind == SBX_ERR_UPSTREAM || err->kind == SBX_ERR_UNAVAILABLE;
-    sbx_log(failed ? SBX_LOG_ERROR : call->api->control ? SBX_LOG_DEBUG : SBX_LOG_INFO, "request", "method",
-            sbx_request_method(call->request), "path", sbx_request_path(call->request), "status", status, "ms", ms, "bytes",
-            bytes, "remote", sbx_request_remote(call->request), err->kind ? "error" : NULL, err->msg, NULL);
+    bool failed =
+        err->kind == SBX_ERR_INTERNAL || err->kind == SBX_ERR_UPSTREAM || err->kind == SBX_ERR_UNAVAILABLE;
+    sbx_log(failed               ? SBX_LOG_ERROR
+            : call->api->control ? SBX_LOG_DEBUG
+                                 : SBX_LOG_INFO,
+            "request", "method", sbx_request_method(call->request), "path", sbx_request_path(call->request),
+            "status", status, "ms", ms, "bytes", bytes, "remote", sbx_request_remote(call->request),
+            err->kind ? "error" : NULL, err->msg, NULL);
 }
 
 void sbx_api_serve(struct sbx_api *api, struct sbx_request *request)

@@ -18,7 +18,7 @@ void sbx_gzip_check_packed(struct sbx_gzip_check *check, const uint8_t *data, si
 {
     const uint8_t *end = data + n;
     /* with nothing before it the data begins with the first member's own header */
-    const uint8_t *at = before == 0 ? data + 1 : data - (before < HEADER - 1 ? before - 1 : HEADER - 1);
+    const uint8_t *at = before == 0 ? data + 1 : data - (before < HEADER ? before - 1 : HEADER - 1);
     while (!check->several && end - at >= HEADER) {
         at = memchr(at, 0x1f, (size_t)(end - at) - (HEADER - 1));
         if (!at)

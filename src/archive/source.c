@@ -169,6 +169,16 @@ static int check_gzip_end(struct sbx_source *source, struct sbx_err *err)
     return 0;
 }
 
+/* What the filter has left behind the end of its data, as gzip and bzip2 allow. */
+static int drop_rest(struct sbx_source *source, struct sbx_err *err)
+{
+    ssize_t n;
+    do
+        n = next_chunk(source, err);
+    while (n > 0);
+    return n < 0 ? -1 : 0;
+}
+
 static ssize_t next_unpacked(struct sbx_source *source, const void **block, struct sbx_err *err)
 {
     size_t n = 0;
@@ -176,7 +186,7 @@ static ssize_t next_unpacked(struct sbx_source *source, const void **block, stru
     int got = archive_read_data_block(source->unpacker, block, &n, &offset);
     bool gzip = source->filter->code == ARCHIVE_FILTER_GZIP;
     if (got == ARCHIVE_EOF)
-        return gzip ? check_gzip_end(source, err) : 0;
+        return gzip && check_gzip_end(source, err) < 0 ? -1 : drop_rest(source, err);
     if (got != ARCHIVE_OK)
         return unpacker_failed(source, archive_error_string(source->unpacker), err);
     if (gzip)

@@ -61,9 +61,9 @@ static int make_headers(const struct docker_call *call, struct curl_slist **ret_
     return 0;
 }
 
-/* One try on a negotiated version; 0 when an answer came. */
+/* One try of "/v1.xx" + target, on a negotiated version; 0 when an answer came. */
 static int try_call(struct sbx_docker *docker, struct sbx_wait *wait, struct docker_call *call,
-                    struct curl_slist *headers, struct sbx_err *err, const char *target, va_list ap)
+                    struct curl_slist *headers, const char *target, struct sbx_err *err)
 {
     struct sbx_buf url;
     const char *text;
@@ -71,16 +71,16 @@ static int try_call(struct sbx_docker *docker, struct sbx_wait *wait, struct doc
 
     if (sbx_docker_negotiate(docker, wait, err) != 0)
         return -1;
-    sbx_buf_init(&url, TARGET_MAX);
+    sbx_buf_init(&url, TARGET_MAX + sizeof(docker->authority) + 32);
     if (sbx_buf_printf(&url, err, "http://%s/v1.%d", docker->authority, docker->api_minor) == 0 &&
-        add_target(&url, err, target, ap) == 0 && (text = sbx_buf_cstr(&url, err)))
+        sbx_buf_addstr(&url, target, err) == 0 && (text = sbx_buf_cstr(&url, err)))
         rc = sbx_docker_transfer(docker, wait, call, text, headers, err);
     sbx_buf_done(&url);
     return rc;
 }
 
-static int vcall(struct sbx_docker *docker, struct sbx_wait *wait, struct docker_call *call,
-                 struct sbx_err *err, const char *target, va_list ap)
+static int call_target(struct sbx_docker *docker, struct sbx_wait *wait, struct docker_call *call,
+                       const char *target, struct sbx_err *err)
 {
     struct curl_slist *headers = NULL;
     int rc = make_headers(call, &headers, err);
@@ -88,11 +88,8 @@ static int vcall(struct sbx_docker *docker, struct sbx_wait *wait, struct docker
     /* Twice at most: a daemon that was upgraded meanwhile may have dropped the version agreed on. */
     for (int tries = 0; rc == 0; tries++) {
         struct sbx_err why = SBX_ERR_INIT;
-        va_list again;
 
-        va_copy(again, ap);
-        rc = try_call(docker, wait, call, headers, err, target, again);
-        va_end(again);
+        rc = try_call(docker, wait, call, headers, target, err);
         if (rc != 0 || (call->status >= 200 && call->status < 300) || call->status == 304)
             break;
         (void)sbx_docker_refused(docker, call->status, call->message, call->what, call->name, &why);
@@ -105,6 +102,20 @@ static int vcall(struct sbx_docker *docker, struct sbx_wait *wait, struct docker
         }
     }
     curl_slist_free_all(headers);
+    return rc;
+}
+
+static int vcall(struct sbx_docker *docker, struct sbx_wait *wait, struct docker_call *call,
+                 struct sbx_err *err, const char *template, va_list ap)
+{
+    struct sbx_buf target;
+    const char *text;
+    int rc = -1;
+
+    sbx_buf_init(&target, TARGET_MAX);
+    if (add_target(&target, err, template, ap) == 0 && (text = sbx_buf_cstr(&target, err)))
+        rc = call_target(docker, wait, call, text, err);
+    sbx_buf_done(&target);
     return rc;
 }
 

@@ -59,18 +59,15 @@ static int finish_connect(int fd, const struct sockaddr *addr, socklen_t len, st
 static int dial_addr(const struct sockaddr *addr, socklen_t len, struct sbx_wait *wait, int64_t until_ms,
                      struct sbx_err *err)
 {
-    int SBX_AUTO_CLOSE fd = socket(addr->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    int ret;
+    int fd = socket(addr->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
     if (fd < 0)
         return sbx_err_sys(err, SBX_ERR_INTERNAL, errno, "cannot make a socket");
     if (addr->sa_family != AF_UNIX)
         (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
     if (finish_connect(fd, addr, len, wait, until_ms, err) != 0)
-        return -1;
-    ret = fd;
-    fd = -1;
-    return ret;
+        sbx_close(&fd);
+    return fd;
 }
 
 /* Numeric addresses, the usual case, resolve without waiting; names wait as long as the system's resolver

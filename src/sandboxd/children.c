@@ -32,8 +32,8 @@ static _Noreturn void child_main(struct sbx_master *master, struct sbx_slot *slo
     close(master->signal_fd);
     close(master->pid_fd);
     const struct sbx_config *config = master->config;
-    sbx_log_init((enum sbx_log_level)sbx_log_level_parse(config->log_level), strcmp(config->log_format, "json") == 0,
-                 sbx_role_name(slot->role));
+    sbx_log_init((enum sbx_log_level)sbx_log_level_parse(config->log_level),
+                 strcmp(config->log_format, "json") == 0, sbx_role_name(slot->role));
     struct sbx_process process = {
         .config = config,
         .agent = &master->agent,
@@ -98,8 +98,8 @@ static void bury(struct sbx_master *master, struct sbx_slot *slot, int status)
         snprintf(pid, sizeof(pid), "%d", (int)slot->pid);
         snprintf(how, sizeof(how), WIFSIGNALED(status) ? "signal %d" : "exit code %d",
                  WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
-        sbx_log(SBX_LOG_ERROR, "process died", "role", sbx_role_name(slot->role), "pid", pid, "how", how, "request",
-                slot->request, "session", slot->session, NULL);
+        sbx_log(SBX_LOG_ERROR, "process died", "role", sbx_role_name(slot->role), "pid", pid, "how", how,
+                "request", slot->request, "session", slot->session, NULL);
     }
     *slot = (struct sbx_slot){.pid = 0};
     if (!clean)

@@ -1,4 +1,5 @@
-/* The janitor: gives back what dead workers and lost records left. One a replica; who sweeps for all is settled by a lease. */
+/* The janitor: gives back what dead workers and lost records left. One a replica; who sweeps for all is
+ * settled by a lease. */
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -18,7 +19,8 @@ struct janitor {
     char holder[128];
 };
 
-/* Is a process still making its session? Ours are in the scoreboard; one of a master before us may be finishing. */
+/* Is a process still making its session? Ours are in the scoreboard; one of a master before us may be
+ * finishing. */
 static bool alive(void *arg, int64_t pid)
 {
     struct janitor *janitor = arg;
@@ -45,7 +47,8 @@ static void report(const struct sbx_sweep_counts *counts)
     sbx_log(SBX_LOG_INFO, "sweep", "closed", text[0], "reclaimed", text[1], "orphans", text[2], NULL);
 }
 
-/* What workers of this replica left is swept at once and without the lease: nobody else can know that they died. */
+/* What workers of this replica left is swept at once and without the lease: nobody else can know that they
+ * died. */
 static void sweep(struct janitor *janitor, bool everything)
 {
     struct sbx_engine *engine = &janitor->parts.engine;

@@ -23,7 +23,8 @@ static void usage(FILE *out)
 {
     fputs("Usage: sandboxd [--config FILE] [COMMAND]\n"
           "\n"
-          "Serves the sandbox API over FastCGI until SIGTERM; SIGHUP reloads the settings. Settings come from the\n"
+          "Serves the sandbox API over FastCGI until SIGTERM; SIGHUP reloads the settings. Settings come "
+          "from the\n"
           "environment, else from FILE (NAME=value lines), else from /run/secrets/<name>.\n"
           "\n"
           "  --check-config     check the settings, print the effective ones with secrets masked, exit\n"
@@ -41,10 +42,10 @@ static void usage(FILE *out)
 static int parse(int argc, char **argv, struct arguments *args)
 {
     static const struct option OPTIONS[] = {
-        {"config", required_argument, NULL, 'c'}, {"check-config", no_argument, NULL, 'C'},
+        {"config", required_argument, NULL, 'c'},   {"check-config", no_argument, NULL, 'C'},
         {"print-settings", no_argument, NULL, 'S'}, {"render", required_argument, NULL, 'r'},
-        {"purge", no_argument, NULL, 'p'},        {"version", no_argument, NULL, 'v'},
-        {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0},
+        {"purge", no_argument, NULL, 'p'},          {"version", no_argument, NULL, 'v'},
+        {"help", no_argument, NULL, 'h'},           {NULL, 0, NULL, 0},
     };
     int option;
     while ((option = getopt_long(argc, argv, "c:hv", OPTIONS, NULL)) != -1) {
@@ -151,7 +152,8 @@ int main(int argc, char **argv)
     struct sbx_config_source source = {.file = args.config_file};
     if (sbx_config_load(&config, &source, &err) < 0)
         return fail(&err, EX_CONFIG);
-    sbx_log_init((enum sbx_log_level)sbx_log_level_parse(config.log_level), strcmp(config.log_format, "json") == 0, "master");
+    sbx_log_init((enum sbx_log_level)sbx_log_level_parse(config.log_level),
+                 strcmp(config.log_format, "json") == 0, "master");
     switch (args.command) {
     case CHECK_CONFIG:
         sbx_config_print(&config, stdout);

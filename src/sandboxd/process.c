@@ -50,7 +50,8 @@ static void notice(const char *event, const char *subject, const char *detail)
 int sbx_engine_open(struct sbx_engine_parts *parts, const struct sbx_process *process, struct sbx_err *err)
 {
     const struct sbx_config *config = process->config;
-    *parts = (struct sbx_engine_parts){.engine = {.config = config, .agent = process->agent, .notice = notice}};
+    *parts =
+        (struct sbx_engine_parts){.engine = {.config = config, .agent = process->agent, .notice = notice}};
     sbx_home_path(config, "state", parts->state_dir, sizeof(parts->state_dir));
     sbx_home_path(config, "state/spool", parts->spool_dir, sizeof(parts->spool_dir));
     struct sbx_store_options options = {

@@ -25,8 +25,8 @@ int sbx_janitor_main(struct sbx_process *process);
 #define SBX_EXIT_NOT_READY 3
 
 /*
- * Signals of a child: QUIT = finish what you do, then leave; TERM = give it up now. Both are blocked and read through
- * descriptors, because an interrupted read would close libfcgi's stream for good.
+ * Signals of a child: QUIT = finish what you do, then leave; TERM = give it up now. Both are blocked and read
+ * through descriptors, because an interrupted read would close libfcgi's stream for good.
  */
 struct sbx_signals {
     int quit_fd;
@@ -40,7 +40,8 @@ struct sbx_engine_parts {
     char state_dir[512];
     char spool_dir[512];
 };
-int sbx_engine_open(struct sbx_engine_parts *parts, const struct sbx_process *process, struct sbx_err *err) SBX_MUST_CHECK;
+int sbx_engine_open(struct sbx_engine_parts *parts, const struct sbx_process *process,
+                    struct sbx_err *err) SBX_MUST_CHECK;
 void sbx_engine_close(struct sbx_engine_parts *parts);
 
 /* <home>/<what>; cut when it does not fit, which the socket's own length check reports. */

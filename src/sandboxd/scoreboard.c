@@ -5,7 +5,8 @@
 
 struct sbx_scoreboard *sbx_scoreboard_new(struct sbx_err *err)
 {
-    void *memory = mmap(NULL, sizeof(struct sbx_scoreboard), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    void *memory =
+        mmap(NULL, sizeof(struct sbx_scoreboard), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) {
         sbx_err_sys(err, SBX_ERR_INTERNAL, errno, "cannot map the scoreboard");
         return NULL;

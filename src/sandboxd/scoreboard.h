@@ -1,6 +1,7 @@
 /*
- * What every process of a master is doing, in shared memory: single-writer slots, no locks, since any writer may be killed at
- * any instruction. The master writes pid, role and generation; the process writes the rest of its slot.
+ * What every process of a master is doing, in shared memory: single-writer slots, no locks, since any writer
+ * may be killed at any instruction. The master writes pid, role and generation; the process writes the rest
+ * of its slot.
  */
 #ifndef SBX_SANDBOXD_SCOREBOARD_H
 #define SBX_SANDBOXD_SCOREBOARD_H
@@ -11,7 +12,8 @@
 
 #include "sandboxd/base.h"
 
-#define SBX_SLOTS 544 /* 512 workers at most, 16 control workers, a janitor, and room for two generations' overlap */
+#define SBX_SLOTS                                                                                            \
+    544 /* 512 workers at most, 16 control workers, a janitor, and room for two generations' overlap */
 
 enum sbx_role { SBX_ROLE_NONE, SBX_ROLE_WORKER, SBX_ROLE_CONTROL, SBX_ROLE_JANITOR };
 

@@ -52,7 +52,8 @@ static int open_pid_file(const struct sbx_config *config, struct sbx_err *err)
     if (fd < 0)
         return -1;
     if (flock(fd, LOCK_EX | LOCK_NB) < 0)
-        return sbx_err_set(err, SBX_ERR_CONFLICT, "another sandboxd runs with the home '%s' (%s is locked)", config->home, path);
+        return sbx_err_set(err, SBX_ERR_CONFLICT, "another sandboxd runs with the home '%s' (%s is locked)",
+                           config->home, path);
     if (ftruncate(fd, 0) < 0 || dprintf(fd, "%d\n", (int)getpid()) < 0)
         return sbx_err_sys(err, SBX_ERR_INTERNAL, errno, "%s", path);
     int ret = fd;
@@ -86,9 +87,11 @@ static int open_sockets(struct sbx_master *master, struct sbx_err *err)
 
 static int open_master(struct sbx_master *master, struct sbx_err *err)
 {
-    if (sbx_agent_image_load(&master->agent, master->config->agent, err) < 0 || open_directories(master->config, err) < 0)
+    if (sbx_agent_image_load(&master->agent, master->config->agent, err) < 0 ||
+        open_directories(master->config, err) < 0)
         return -1;
-    if ((master->pid_fd = open_pid_file(master->config, err)) < 0 || (master->signal_fd = open_signals(err)) < 0 ||
+    if ((master->pid_fd = open_pid_file(master->config, err)) < 0 ||
+        (master->signal_fd = open_signals(err)) < 0 ||
         (master->wake_fd = made(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd", err)) < 0 ||
         (master->janitor_fd = made(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd", err)) < 0)
         return -1;
@@ -114,7 +117,8 @@ static void enter(struct sbx_master *master, enum sbx_master_state state)
     master->state_since_ms = sbx_now_ms();
 }
 
-/* New settings for the next generation; a bad file changes nothing. What is bound to the master's life stays. */
+/* New settings for the next generation; a bad file changes nothing. What is bound to the master's life stays.
+ */
 static void reload(struct sbx_master *master)
 {
     struct sbx_err err = SBX_ERR_INIT;
@@ -133,7 +137,8 @@ static void reload(struct sbx_master *master)
     sbx_config_done(master->config);
     *master->config = fresh;
     master->generation++;
-    sbx_log_init((enum sbx_log_level)sbx_log_level_parse(fresh.log_level), strcmp(fresh.log_format, "json") == 0, "master");
+    sbx_log_init((enum sbx_log_level)sbx_log_level_parse(fresh.log_level),
+                 strcmp(fresh.log_format, "json") == 0, "master");
     sbx_log(SBX_LOG_INFO, "settings reloaded", NULL);
 }
 
@@ -190,7 +195,8 @@ static void relieve(struct sbx_master *master, enum sbx_role role)
     int enough = role == SBX_ROLE_WORKER ? (int)master->config->min_workers : wanted(master, role);
     for (size_t i = 0; ready >= enough && i < SBX_SLOTS; i++) {
         struct sbx_slot *slot = &master->board->slots[i];
-        if (slot->pid > 0 && slot->role == role && slot->generation != master->generation && !slot->told_to_leave)
+        if (slot->pid > 0 && slot->role == role && slot->generation != master->generation &&
+            !slot->told_to_leave)
             sbx_children_dismiss(slot);
     }
 }
@@ -207,7 +213,8 @@ static void shrink(struct sbx_master *master)
     }
     for (size_t i = 0; now >= master->shrink_after_ms && i < SBX_SLOTS; i++) {
         struct sbx_slot *slot = &master->board->slots[i];
-        if (slot->pid > 0 && slot->role == SBX_ROLE_WORKER && !slot->told_to_leave && slot->activity == SBX_ACTIVITY_IDLE) {
+        if (slot->pid > 0 && slot->role == SBX_ROLE_WORKER && !slot->told_to_leave &&
+            slot->activity == SBX_ACTIVITY_IDLE) {
             sbx_children_dismiss(slot);
             master->shrink_after_ms = now + SHRINK_MS;
         }
@@ -253,7 +260,8 @@ static bool old_requests(const struct sbx_master *master)
 static void wind_down(struct sbx_master *master)
 {
     int64_t in_state = sbx_now_ms() - master->state_since_ms;
-    if (master->state == SBX_MASTER_FINISHING && (!old_requests(master) || in_state >= master->config->drain_ms)) {
+    if (master->state == SBX_MASTER_FINISHING &&
+        (!old_requests(master) || in_state >= master->config->drain_ms)) {
         enter(master, SBX_MASTER_TERMINATING);
         sbx_children_signal(master, SIGTERM);
     } else if (master->state == SBX_MASTER_TERMINATING && in_state >= TERM_MS) {
@@ -270,7 +278,8 @@ static void run(struct sbx_master *master)
             keep_up(master);
         else
             wind_down(master);
-        struct pollfd fds[] = {{.fd = master->signal_fd, .events = POLLIN}, {.fd = master->wake_fd, .events = POLLIN}};
+        struct pollfd fds[] = {{.fd = master->signal_fd, .events = POLLIN},
+                               {.fd = master->wake_fd, .events = POLLIN}};
         if (sbx_wait_poll(NULL, fds, SBX_ARRAY_LEN(fds), TICK_MS, &err) < 0)
             sbx_log_err(SBX_LOG_ERROR, "cannot wait", &err);
         uint64_t count;

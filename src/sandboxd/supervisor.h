@@ -4,7 +4,8 @@
 
 #include "sandboxd/process.h"
 
-/* Master states only move down this list, but for a reload, which is no state: it is a new generation of children. */
+/* Master states only move down this list, but for a reload, which is no state: it is a new generation of
+ * children. */
 enum sbx_master_state {
     SBX_MASTER_NORMAL,
     SBX_MASTER_FINISHING,   /* new work is refused, running requests go on until the drain deadline */
@@ -23,8 +24,8 @@ struct sbx_master {
     int listen_fd[2]; /* work, control */
     int pid_fd;       /* locked pid file */
     int signal_fd;
-    int wake_fd;    /* children → master */
-    int janitor_fd; /* master → janitor */
+    int wake_fd;            /* children → master */
+    int janitor_fd;         /* master → janitor */
     int64_t spawn_after_ms; /* back-off: no fork before this */
     int early_deaths;       /* children in a row that died before they were ready */
     int64_t shrink_after_ms;
@@ -36,7 +37,8 @@ int sbx_supervise(struct sbx_config *config, const struct sbx_config_source *sou
 
 /* children.c */
 
-/* Fork one process of a role in the current generation; nothing happens during back-off or without a free slot. */
+/* Fork one process of a role in the current generation; nothing happens during back-off or without a free
+ * slot. */
 void sbx_children_spawn(struct sbx_master *master, enum sbx_role role);
 
 /* Collect the dead: free slots, adjust the back-off, wake the janitor. */

@@ -1,4 +1,5 @@
-/* A worker: accepts a request, serves it, accepts the next, until it is told to leave or has served its share. */
+/* A worker: accepts a request, serves it, accepts the next, until it is told to leave or has served its
+ * share. */
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>

@@ -1,4 +1,5 @@
-/* How the agent gets into containers: a named volume, filled once per dockerd, mounted read-only into every session. */
+/* How the agent gets into containers: a named volume, filled once per dockerd, mounted read-only into every
+ * session. */
 #include "session/internal.h"
 
 #include <limits.h>
@@ -64,7 +65,8 @@ int sbx_agent_install(struct sbx_engine *engine, const char *image, struct sbx_e
     if (sbx_docker_volume_create(engine->docker, engine->wait, agent->volume, volume_labels, err) < 0)
         return -1;
     sbx_labels_fill(&labels, engine, uuid, "install");
-    const struct sbx_docker_mount mounts[] = {{agent->volume, SBX_AGENT_DIR, false, true}, {NULL, NULL, false, false}};
+    const struct sbx_docker_mount mounts[] = {{agent->volume, SBX_AGENT_DIR, false, true},
+                                              {NULL, NULL, false, false}};
     const char *const entrypoint[] = {SBX_AGENT_PATH, NULL};
     struct sbx_docker_spec spec = {
         .name = carrier,
@@ -74,21 +76,23 @@ int sbx_agent_install(struct sbx_engine *engine, const char *image, struct sbx_e
         .mounts = mounts,
         .labels = labels.pairs,
     };
-    /* Never started. Its archive endpoint writes through the mount; the tar makes the program's name appear only when the
-     * program is whole, so two installers or a death half-way do no harm. */
+    /* Never started. Its archive endpoint writes through the mount; the tar makes the program's name appear
+     * only when the program is whole, so two installers or a death half-way do no harm. */
     if (sbx_docker_create(engine->docker, engine->wait, &spec, id, err) < 0)
         return -1;
-    int rc = sbx_docker_put_archive_mem(engine->docker, engine->wait, id, SBX_AGENT_DIR, agent->tar, agent->tar_len, err);
+    int rc = sbx_docker_put_archive_mem(engine->docker, engine->wait, id, SBX_AGENT_DIR, agent->tar,
+                                        agent->tar_len, err);
     struct sbx_err ignored = SBX_ERR_INIT;
     int removed = sbx_docker_remove(engine->docker, NULL, id, rc < 0 ? &ignored : err);
     return rc < 0 ? rc : removed;
 }
 
-/* dockerd's way to say that the entrypoint does not exist: the volume is empty, because this dockerd is new to us or
- * somebody pruned its volumes. */
+/* dockerd's way to say that the entrypoint does not exist: the volume is empty, because this dockerd is new
+ * to us or somebody pruned its volumes. */
 static bool agent_is_missing(const struct sbx_err *err)
 {
-    return strstr(err->msg, SBX_AGENT_PATH) && (strstr(err->msg, "no such file") || strstr(err->msg, "not found"));
+    return strstr(err->msg, SBX_AGENT_PATH) &&
+           (strstr(err->msg, "no such file") || strstr(err->msg, "not found"));
 }
 
 int sbx_agent_start(struct sbx_engine *engine, const char *container, const char *image, struct sbx_err *err)

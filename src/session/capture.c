@@ -99,7 +99,8 @@ int sbx_capture_emit(const struct sbx_capture *capture, int (*emit)(void *, cons
     uint64_t dropped = sbx_capture_dropped(capture);
     if (rc == 0 && dropped > 0) {
         char marker[96];
-        int n = snprintf(marker, sizeof(marker), "\n[... %" PRIu64 " bytes of output dropped ...]\n", dropped);
+        int n =
+            snprintf(marker, sizeof(marker), "\n[... %" PRIu64 " bytes of output dropped ...]\n", dropped);
         rc = emit(arg, marker, (size_t)n);
     }
     if (rc != 0 || !capture->tail)

@@ -6,7 +6,8 @@
 /* How long a close waits for the request it has just cut off to let go of the lock. */
 #define LETTING_GO_MS 2000
 
-int sbx_session_remove_objects(struct sbx_engine *engine, const char *id, bool has_volume, struct sbx_err *err)
+int sbx_session_remove_objects(struct sbx_engine *engine, const char *id, bool has_volume,
+                               struct sbx_err *err)
 {
     char name[SBX_NAME_SIZE];
     sbx_name_container(id, name);
@@ -37,7 +38,8 @@ int sbx_session_close(struct sbx_engine *engine, const char *id, struct sbx_err 
         *err = failure;
         return -1;
     }
-    /* The lock is not waited for: a running command dies with its container, and its request finds the session gone. */
+    /* The lock is not waited for: a running command dies with its container, and its request finds the
+     * session gone. */
     rc = sbx_session_remove_objects(engine, id, record.extract_patch, err);
     sbx_record_done(&record);
     if (rc < 0)

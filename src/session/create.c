@@ -17,7 +17,8 @@ struct making {
 };
 
 /* Create a container that runs the agent, pulling its image when it is missing. */
-static int create_container(struct making *making, const struct sbx_docker_spec *spec, char *ret_id, struct sbx_err *err)
+static int create_container(struct making *making, const struct sbx_docker_spec *spec, char *ret_id,
+                            struct sbx_err *err)
 {
     struct sbx_engine *engine = making->engine;
     struct sbx_err failure = SBX_ERR_INIT;
@@ -33,12 +34,14 @@ static int create_container(struct making *making, const struct sbx_docker_spec 
 }
 
 /* dockerd ignores fields it does not know, so that a limit was asked for proves nothing. */
-static int check_limits(const struct sbx_docker_state *state, const struct sbx_docker_spec *spec, struct sbx_err *err)
+static int check_limits(const struct sbx_docker_state *state, const struct sbx_docker_spec *spec,
+                        struct sbx_err *err)
 {
     const char *wrong = NULL;
     if (!state->running)
         wrong = "it is not running";
-    else if (spec->memory_bytes > 0 && (state->memory_bytes != spec->memory_bytes || state->memory_swap_bytes != spec->memory_bytes))
+    else if (spec->memory_bytes > 0 &&
+             (state->memory_bytes != spec->memory_bytes || state->memory_swap_bytes != spec->memory_bytes))
         wrong = "its memory limit is not in force";
     else if (spec->nano_cpus > 0 && state->nano_cpus != spec->nano_cpus)
         wrong = "its cpu limit is not in force";
@@ -160,8 +163,8 @@ static int fill_record(struct making *making, struct sbx_err *err)
     return record->options ? 0 : -1;
 }
 
-int sbx_session_create(struct sbx_engine *engine, const struct sbx_session_options *options, char ret_id[SBX_UUID_LEN + 1],
-                       struct sbx_err *err)
+int sbx_session_create(struct sbx_engine *engine, const struct sbx_session_options *options,
+                       char ret_id[SBX_UUID_LEN + 1], struct sbx_err *err)
 {
     char name[512];
     char tag[256];
@@ -170,7 +173,8 @@ int sbx_session_create(struct sbx_engine *engine, const struct sbx_session_optio
     struct making making = {.engine = engine, .options = options};
     sbx_record_init(&making.record);
     int rc = fill_record(&making, err);
-    /* The record comes first: from here on a sweep finds whatever exists, should this process die at the next line. */
+    /* The record comes first: from here on a sweep finds whatever exists, should this process die at the next
+     * line. */
     if (rc == 0)
         rc = sbx_store_insert(engine->store, &making.record, err);
     if (rc == 0) {

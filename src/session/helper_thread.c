@@ -1,4 +1,5 @@
-/* The patch helper is made at the same time as the session's container: container starts are what a create waits for. */
+/* The patch helper is made at the same time as the session's container: container starts are what a create
+ * waits for. */
 #include "session/internal.h"
 
 #include <pthread.h>
@@ -13,13 +14,14 @@ static void *thread_main(void *arg)
     return NULL;
 }
 
-int sbx_helper_begin(struct sbx_helper_thread *thread, struct sbx_engine *engine, const struct sbx_record *record,
-                     struct sbx_err *err)
+int sbx_helper_begin(struct sbx_helper_thread *thread, struct sbx_engine *engine,
+                     const struct sbx_record *record, struct sbx_err *err)
 {
     *thread = (struct sbx_helper_thread){.engine = *engine, .record = *record, .stop_fd = -1};
     /* A client and a wait of its own; the store and the notices stay with the caller's thread. */
     thread->engine.notice = NULL;
-    thread->engine.docker = sbx_docker_new(engine->config->docker_host, engine->config->docker_timeout_ms, err);
+    thread->engine.docker =
+        sbx_docker_new(engine->config->docker_host, engine->config->docker_timeout_ms, err);
     if (!thread->engine.docker)
         return -1;
     thread->stop_fd = eventfd(0, EFD_CLOEXEC);
@@ -33,7 +35,8 @@ int sbx_helper_begin(struct sbx_helper_thread *thread, struct sbx_engine *engine
     return sbx_err_set(err, SBX_ERR_INTERNAL, "cannot start a thread for the patch helper");
 }
 
-int sbx_helper_end(struct sbx_helper_thread *thread, bool give_up, struct sbx_record *record, struct sbx_err *err)
+int sbx_helper_end(struct sbx_helper_thread *thread, bool give_up, struct sbx_record *record,
+                   struct sbx_err *err)
 {
     if (give_up) {
         uint64_t one = 1;

@@ -4,12 +4,14 @@
 #include <stdio.h>
 #include <string.h>
 
-/* The store's locks are named by UUIDs; an image's is made from its hash, so that every replica finds the same. */
+/* The store's locks are named by UUIDs; an image's is made from its hash, so that every replica finds the
+ * same. */
 static void image_lock_id(const char *image, char out[SBX_UUID_LEN + 1])
 {
     char hex[SBX_SHA256_HEX + 1];
     sbx_sha256_hex(image, strlen(image), hex);
-    snprintf(out, SBX_UUID_LEN + 1, "%.8s-%.4s-5%.3s-a%.3s-%.12s", hex, hex + 8, hex + 12, hex + 15, hex + 18);
+    snprintf(out, SBX_UUID_LEN + 1, "%.8s-%.4s-5%.3s-a%.3s-%.12s", hex, hex + 8, hex + 12, hex + 15,
+             hex + 18);
 }
 
 struct pulling {
@@ -31,8 +33,8 @@ static int pull(struct sbx_engine *engine, const char *image, struct sbx_err *er
         engine->notice("pull started", image, "");
     int64_t begun = sbx_now_ms();
     struct sbx_err failure = SBX_ERR_INIT;
-    int rc = sbx_docker_pull(engine->docker, engine->wait, image, NULL, engine->config->pull_timeout_ms, progress, &pulling,
-                             &failure);
+    int rc = sbx_docker_pull(engine->docker, engine->wait, image, NULL, engine->config->pull_timeout_ms,
+                             progress, &pulling, &failure);
     if (rc < 0) {
         *err = failure;
         if (failure.kind == SBX_ERR_NOT_FOUND)

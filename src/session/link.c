@@ -3,12 +3,14 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* More than the largest message with its framing, so that one message always fits. */
 #define OUT_MAX  (SBX_MESSAGE_MAX + SBX_MESSAGE_MAX / 64)
 #define GREET_MS 10000
+#define LOOK_MS  200 /* dockerd accepts an attach to a container that does not run, and then says nothing */
 
 static int put_hello(struct sbx_link *link, uint64_t fence, struct sbx_err *err)
 {
@@ -19,7 +21,8 @@ static int put_hello(struct sbx_link *link, uint64_t fence, struct sbx_err *err)
     return sbx_link_put(link, SBX_FRAME_HELLO, 0, payload, n, err);
 }
 
-struct sbx_link *sbx_link_open(struct sbx_engine *engine, const char *container, uint64_t fence, struct sbx_err *err)
+struct sbx_link *sbx_link_open(struct sbx_engine *engine, const char *container, uint64_t fence,
+                               struct sbx_err *err)
 {
     struct sbx_link *link = calloc(1, sizeof(*link));
     if (!link) {
@@ -31,7 +34,9 @@ struct sbx_link *sbx_link_open(struct sbx_engine *engine, const char *container,
     sbx_frame_reader_init(&link->reader);
     sbx_random(&link->nonce, sizeof(link->nonce));
     link->key = sbx_wire_key(link->nonce);
-    link->pinged_ms = link->heard_ms = sbx_now_ms();
+    snprintf(link->container, sizeof(link->container), "%s", container);
+    link->opened_ms = link->pinged_ms = link->heard_ms = sbx_now_ms();
+    link->look_ms = link->opened_ms + LOOK_MS;
     link->attach = sbx_docker_attach(engine->docker, engine->wait, container, err);
     if (!link->attach || put_hello(link, fence, err) < 0) {
         sbx_link_close(link);
@@ -54,7 +59,8 @@ uint32_t sbx_link_stream(struct sbx_link *link)
     return ++link->last_stream;
 }
 
-int sbx_link_put(struct sbx_link *link, uint8_t type, uint32_t stream, const void *payload, size_t n, struct sbx_err *err)
+int sbx_link_put(struct sbx_link *link, uint8_t type, uint32_t stream, const void *payload, size_t n,
+                 struct sbx_err *err)
 {
     const uint8_t *at = payload;
     uint32_t key = type == SBX_FRAME_HELLO ? 0 : link->key;
@@ -63,7 +69,8 @@ int sbx_link_put(struct sbx_link *link, uint8_t type, uint32_t stream, const voi
         char *to = sbx_buf_reserve(&link->out, SBX_FRAME_MAX, err);
         if (!to)
             return -1;
-        link->out.len += sbx_frame_encode((uint8_t *)to, key, type, part < n ? SBX_FRAME_MORE : 0, stream, at, part);
+        link->out.len +=
+            sbx_frame_encode((uint8_t *)to, key, type, part < n ? SBX_FRAME_MORE : 0, stream, at, part);
         at += part;
         n -= part;
     } while (n > 0);
@@ -112,9 +119,25 @@ static int ping_when_due(struct sbx_link *link, struct sbx_err *err)
     return sbx_link_put(link, SBX_FRAME_PING, 0, NULL, 0, err);
 }
 
+/* The agent has not answered yet: is anybody there? */
+static int look(struct sbx_link *link, struct sbx_err *err)
+{
+    int64_t now = sbx_now_ms();
+    if (link->greeted || now < link->look_ms)
+        return 0;
+    if (now - link->opened_ms > GREET_MS)
+        return sbx_err_set(err, SBX_ERR_UNAVAILABLE, "the agent did not answer within %d s", GREET_MS / 1000);
+    struct sbx_docker_state state;
+    struct sbx_engine *engine = link->engine;
+    if (sbx_docker_inspect(engine->docker, engine->wait, link->container, &state, err) < 0)
+        return -1;
+    link->look_ms = sbx_now_ms() + 5 * LOOK_MS;
+    return state.running ? 0 : sbx_err_set(err, SBX_ERR_CONFLICT, "the container does not run");
+}
+
 int sbx_link_pump(struct sbx_link *link, int timeout_ms, struct sbx_err *err)
 {
-    if (ping_when_due(link, err) < 0)
+    if (ping_when_due(link, err) < 0 || look(link, err) < 0)
         return -1;
     int wrote = flush(link, err);
     if (wrote < 0)
@@ -127,6 +150,8 @@ int sbx_link_pump(struct sbx_link *link, int timeout_ms, struct sbx_err *err)
 
     int limit = SBX_LINK_PING_MS;
     bool partial = sbx_frame_partial(&link->reader);
+    if (!link->greeted)
+        limit = LOOK_MS;
     if (partial)
         limit = SBX_WIRE_SILENCE_MS;
     if (timeout_ms >= 0 && timeout_ms < limit)
@@ -181,13 +206,9 @@ int sbx_link_next(struct sbx_link *link, struct sbx_frame *ret, struct sbx_err *
 
 int sbx_link_greet(struct sbx_link *link, struct sbx_err *err)
 {
-    int64_t deadline = sbx_now_ms() + GREET_MS;
     struct sbx_frame frame;
     while (!link->greeted) {
-        int64_t left = deadline - sbx_now_ms();
-        if (left <= 0)
-            return sbx_err_set(err, SBX_ERR_UNAVAILABLE, "the agent did not answer within %d s", GREET_MS / 1000);
-        if (sbx_link_pump(link, (int)left, err) < 0 || sbx_link_next(link, &frame, err) < 0)
+        if (sbx_link_pump(link, -1, err) < 0 || sbx_link_next(link, &frame, err) < 0)
             return -1;
     }
     return 0;

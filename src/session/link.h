@@ -14,8 +14,11 @@ struct sbx_link {
     uint64_t nonce;
     uint32_t key;
     uint32_t last_stream;
-    bool greeted;        /* HELLO_ACK with our nonce has come */
-    int64_t heard_ms;    /* last bytes from the agent */
+    char container[SBX_NAME_SIZE];
+    int64_t opened_ms;
+    int64_t look_ms;  /* while not greeted: when to look whether the container runs at all */
+    bool greeted;     /* HELLO_ACK with our nonce has come */
+    int64_t heard_ms; /* last bytes from the agent */
     int64_t pinged_ms;
 };
 
@@ -26,14 +29,17 @@ uint32_t sbx_link_stream(struct sbx_link *link);
 int sbx_link_put(struct sbx_link *link, uint8_t type, uint32_t stream, const void *payload, size_t n,
                  struct sbx_err *err) SBX_MUST_CHECK;
 
-/* Write what is queued as far as the stream takes it and wait for input, at most timeout_ms (-1: as long as it takes).
- * Returns 1 when something moved, 0 on timeout, -1. Keeps the agent's patience alive with pings. */
+/* Write what is queued as far as the stream takes it and wait for input, at most timeout_ms (-1: as long as
+ * it takes). Returns 1 when something moved, 0 on timeout, -1. Keeps the agent's patience alive with pings.
+ */
 int sbx_link_pump(struct sbx_link *link, int timeout_ms, struct sbx_err *err) SBX_MUST_CHECK;
 
-/* The next frame that belongs to this connection's work, already read: 1, 0 when there is none, -1 when the agent refused us. */
+/* The next frame that belongs to this connection's work, already read: 1, 0 when there is none, -1 when the
+ * agent refused us. */
 int sbx_link_next(struct sbx_link *link, struct sbx_frame *ret, struct sbx_err *err) SBX_MUST_CHECK;
 
-/* Try to tell the agent to end stream's command; for a request that is going down anyway, so failures are ignored. */
+/* Try to tell the agent to end stream's command; for a request that is going down anyway, so failures are
+ * ignored. */
 void sbx_link_abandon(struct sbx_link *link, uint32_t stream);
 
 #endif

@@ -35,13 +35,15 @@ static size_t put_list(uint8_t *out, size_t size, size_t n, uint8_t tag, const c
     return n;
 }
 
-static int put_exec(struct sbx_link *link, uint32_t stream, const struct sbx_exec_spec *spec, struct sbx_err *err)
+static int put_exec(struct sbx_link *link, uint32_t stream, const struct sbx_exec_spec *spec,
+                    struct sbx_err *err)
 {
     size_t cwd = spec->cwd ? strlen(spec->cwd) : 0;
-    size_t size = sbx_field_size(spec->command_len) + list_size(spec->argv) + list_size(spec->env) + sbx_field_size(cwd) +
-                  3 * sbx_field_size(sizeof(uint32_t));
+    size_t size = sbx_field_size(spec->command_len) + list_size(spec->argv) + list_size(spec->env) +
+                  sbx_field_size(cwd) + 3 * sbx_field_size(sizeof(uint32_t));
     if (size > SBX_MESSAGE_MAX)
-        return sbx_err_set(err, SBX_ERR_INVALID, "the command and its environment are larger than %d bytes", SBX_MESSAGE_MAX);
+        return sbx_err_set(err, SBX_ERR_INVALID, "the command and its environment are larger than %d bytes",
+                           SBX_MESSAGE_MAX);
     SBX_AUTO_FREE uint8_t *payload = malloc(size);
     if (!payload)
         return sbx_err_set(err, SBX_ERR_INTERNAL, "out of memory for a command of %zu bytes", size);
@@ -68,7 +70,8 @@ static int feed_stdin(struct running *run, struct sbx_err *err)
         size_t n = spec->stdin_len - run->stdin_sent;
         n = n < run->stdin_credit ? n : run->stdin_credit;
         n = n < SBX_PAYLOAD_MAX ? n : SBX_PAYLOAD_MAX;
-        if (sbx_link_put(run->link, SBX_FRAME_STDIN, run->stream, (const char *)spec->stdin_data + run->stdin_sent, n, err) < 0)
+        if (sbx_link_put(run->link, SBX_FRAME_STDIN, run->stream,
+                         (const char *)spec->stdin_data + run->stdin_sent, n, err) < 0)
             return -1;
         run->stdin_sent += n;
         run->stdin_credit -= n;
@@ -121,7 +124,8 @@ static void decode_exit(const struct sbx_frame *frame, struct sbx_exec_result *r
 }
 
 static int take_output(struct running *run, const struct sbx_frame *frame,
-                       int (*on_output)(void *, int, const void *, size_t, struct sbx_err *), void *arg, struct sbx_err *err)
+                       int (*on_output)(void *, int, const void *, size_t, struct sbx_err *), void *arg,
+                       struct sbx_err *err)
 {
     if (frame->len < 1)
         return 0;
@@ -140,12 +144,14 @@ static void take_credit(struct running *run, const struct sbx_frame *frame)
 {
     if (frame->len == 4) {
         const uint8_t *p = frame->payload;
-        run->stdin_credit += (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+        run->stdin_credit +=
+            (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
     }
 }
 
 /* Frames that are there: 1 when the terminal record was among them. */
-static int take_frames(struct running *run, int (*on_output)(void *, int, const void *, size_t, struct sbx_err *), void *arg,
+static int take_frames(struct running *run,
+                       int (*on_output)(void *, int, const void *, size_t, struct sbx_err *), void *arg,
                        struct sbx_exec_result *ret, struct sbx_err *err)
 {
     struct sbx_frame frame;
@@ -169,7 +175,8 @@ int sbx_link_exec(struct sbx_link *link, const struct sbx_exec_spec *spec,
                   int (*on_output)(void *, int, const void *, size_t, struct sbx_err *), void *arg,
                   struct sbx_exec_result *ret, struct sbx_err *err)
 {
-    struct running run = {.link = link, .spec = spec, .stream = sbx_link_stream(link), .stdin_credit = SBX_WIRE_WINDOW};
+    struct running run = {
+        .link = link, .spec = spec, .stream = sbx_link_stream(link), .stdin_credit = SBX_WIRE_WINDOW};
     if (put_exec(link, run.stream, spec, err) < 0)
         return -1;
     int64_t late = spec->timeout_ms > 0 ? sbx_now_ms() + spec->timeout_ms + AGENT_LATE_MS : 0;

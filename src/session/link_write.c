@@ -18,7 +18,8 @@ struct batch {
 
 static int put_write(struct batch *batch, const struct sbx_write *file, uint32_t stream, struct sbx_err *err)
 {
-    uint8_t payload[SBX_PAYLOAD_MAX + 512]; /* a path of PATH_MAX and the numbers; cut into frames if need be */
+    uint8_t
+        payload[SBX_PAYLOAD_MAX + 512]; /* a path of PATH_MAX and the numbers; cut into frames if need be */
     size_t n = sbx_field_put(payload, sizeof(payload), 0, SBX_TAG_PATH, file->path, strlen(file->path));
     n = sbx_field_put_u32(payload, sizeof(payload), n, SBX_TAG_MODE, file->mode);
     n = sbx_field_put_u64(payload, sizeof(payload), n, SBX_TAG_SIZE, file->len);
@@ -39,7 +40,8 @@ static int queue_more(struct batch *batch, struct sbx_err *err)
         }
         size_t n = file->len - batch->sent;
         n = n < SBX_PAYLOAD_MAX ? n : SBX_PAYLOAD_MAX;
-        if (n > 0 && sbx_link_put(batch->link, SBX_FRAME_DATA, stream, (const char *)file->data + batch->sent, n, err) < 0)
+        if (n > 0 && sbx_link_put(batch->link, SBX_FRAME_DATA, stream, (const char *)file->data + batch->sent,
+                                  n, err) < 0)
             return -1;
         batch->sent += n;
         if (batch->sent == file->len) {
@@ -77,7 +79,8 @@ int sbx_link_write(struct sbx_link *link, struct sbx_write *files, size_t count,
         struct sbx_frame frame;
         int got;
         while ((got = sbx_link_next(link, &frame, err)) > 0) {
-            if (frame.type != SBX_FRAME_RESULT || frame.stream < batch.first || frame.stream - batch.first >= count)
+            if (frame.type != SBX_FRAME_RESULT || frame.stream < batch.first ||
+                frame.stream - batch.first >= count)
                 continue;
             decode_result(&frame, &files[frame.stream - batch.first]);
             batch.results++;

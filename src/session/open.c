@@ -3,13 +3,15 @@
 
 #include <string.h>
 
-int sbx_session_open(struct sbx_engine *engine, const char *id, struct sbx_session *session, struct sbx_err *err)
+int sbx_session_open(struct sbx_engine *engine, const char *id, struct sbx_session *session,
+                     struct sbx_err *err)
 {
     *session = (struct sbx_session){.engine = engine, .lock = SBX_LOCK_INIT};
     sbx_record_init(&session->record);
     if (!sbx_is_uuid(id))
         return sbx_err_set(err, SBX_ERR_NOT_FOUND, SBX_SESSION_GONE);
-    if (sbx_store_lock(engine->store, engine->wait, id, engine->config->session_lock_wait_ms, &session->lock, err) < 0)
+    if (sbx_store_lock(engine->store, engine->wait, id, engine->config->session_lock_wait_ms, &session->lock,
+                       err) < 0)
         return -1;
     struct sbx_err failure = SBX_ERR_INIT;
     int rc = sbx_store_get(engine->store, id, &session->record, &failure);
@@ -45,7 +47,8 @@ void sbx_session_done(struct sbx_session *session, struct sbx_err *err)
     session->link = session->helper = NULL;
     bool closed = false;
     struct sbx_err ignored = SBX_ERR_INIT;
-    if (err && (err->kind == SBX_ERR_UNAVAILABLE || err->kind == SBX_ERR_NOT_FOUND || err->kind == SBX_ERR_UPSTREAM)) {
+    if (err && (err->kind == SBX_ERR_UNAVAILABLE || err->kind == SBX_ERR_NOT_FOUND ||
+                err->kind == SBX_ERR_UPSTREAM)) {
         closed = closed_meanwhile(session);
         if (closed)
             sbx_err_set(err, SBX_ERR_NOT_FOUND, SBX_SESSION_GONE);
@@ -56,40 +59,39 @@ void sbx_session_done(struct sbx_session *session, struct sbx_err *err)
     sbx_record_done(&session->record);
 }
 
-/* Attach to a container's agent. One that stopped (its agent died, dockerd was restarted) is started again: its file
- * system is kept. */
-static struct sbx_link *attach(struct sbx_session *session, const char *container, const char *image, struct sbx_err *err)
+static struct sbx_link *attach(struct sbx_session *session, const char *container, struct sbx_err *err)
 {
-    struct sbx_engine *engine = session->engine;
     struct sbx_err failure = SBX_ERR_INIT;
-    struct sbx_link *link = sbx_link_open(engine, container, session->lock.fence, &failure);
-    if (link)
-        return link;
-    if (failure.kind != SBX_ERR_CONFLICT) {
+    struct sbx_link *link = sbx_link_open(session->engine, container, session->lock.fence, &failure);
+    if (!link) {
         *err = failure;
         if (failure.kind == SBX_ERR_NOT_FOUND)
             sbx_err_set(err, SBX_ERR_NOT_FOUND, SBX_SESSION_GONE);
-        return NULL;
     }
-    if (engine->notice)
-        engine->notice("container restarted", container, failure.msg);
-    if (sbx_agent_start(engine, container, image, err) < 0) {
-        sbx_err_wrap(err, "the session's container stopped and cannot be started again");
-        return NULL;
-    }
-    return sbx_link_open(engine, container, session->lock.fence, err);
+    return link;
 }
 
 struct sbx_link *sbx_session_link(struct sbx_session *session, struct sbx_err *err)
 {
     if (!session->link)
-        session->link = attach(session, session->record.container, session->record.image, err);
+        session->link = attach(session, session->record.container, err);
     return session->link;
 }
 
 struct sbx_link *sbx_session_helper(struct sbx_session *session, struct sbx_err *err)
 {
     if (!session->helper)
-        session->helper = attach(session, session->record.helper, session->engine->config->git_image, err);
+        session->helper = attach(session, session->record.helper, err);
     return session->helper;
+}
+
+int sbx_session_revive(struct sbx_session *session, const char *container, const char *image,
+                       struct sbx_err *err)
+{
+    struct sbx_engine *engine = session->engine;
+    if (engine->notice)
+        engine->notice("container started again", container, err->msg);
+    if (sbx_agent_start(engine, container, image, err) < 0)
+        return sbx_err_wrap(err, "the session's container stopped and cannot be started again");
+    return 0;
 }

@@ -1,7 +1,7 @@
 /*
- * Patches: a helper container sees the session's /repo read-only and keeps a meta repository of its own, which code of the
- * session can neither read nor write. A turn is one command of the helper's agent. Trees are compared, not commits:
- * /meta/prev names the tree of the last turn, /meta/seed the one of the seed.
+ * Patches: a helper container sees the session's /repo read-only and keeps a meta repository of its own,
+ * which code of the session can neither read nor write. A turn is one command of the helper's agent. Trees
+ * are compared, not commits: /meta/prev names the tree of the last turn, /meta/seed the one of the seed.
  */
 #include "session/internal.h"
 
@@ -11,28 +11,46 @@
 
 #define PATCH_TIMEOUT_MS (10 * 60 * 1000)
 
-/* A hostile tree must not make git run anything: no configuration but ours, no hooks, no attributes of the tree. */
-static const char *const GIT_ENV[] = {
-    "GIT_DIR=/meta/git",        "GIT_WORK_TREE=/repo",         "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null",
-    "GIT_ATTR_NOSYSTEM=1",      "GIT_TEMPLATE_DIR=",           "GIT_TERMINAL_PROMPT=0", "GIT_LITERAL_PATHSPECS=1",
-    "GIT_NO_REPLACE_OBJECTS=1", "GIT_CEILING_DIRECTORIES=/",   "HOME=/meta",            "LC_ALL=C",
-    "LANG=C",                   "GIT_DISCOVERY_ACROSS_FILESYSTEM=0", NULL};
+/* A hostile tree must not make git run anything: no configuration but ours, no hooks, no attributes of the
+ * tree. */
+static const char *const GIT_ENV[] = {"GIT_DIR=/meta/git",
+                                      "GIT_WORK_TREE=/repo",
+                                      "GIT_CONFIG_NOSYSTEM=1",
+                                      "GIT_CONFIG_GLOBAL=/dev/null",
+                                      "GIT_ATTR_NOSYSTEM=1",
+                                      "GIT_TEMPLATE_DIR=",
+                                      "GIT_TERMINAL_PROMPT=0",
+                                      "GIT_LITERAL_PATHSPECS=1",
+                                      "GIT_NO_REPLACE_OBJECTS=1",
+                                      "GIT_CEILING_DIRECTORIES=/",
+                                      "HOME=/meta",
+                                      "LC_ALL=C",
+                                      "LANG=C",
+                                      "GIT_DISCOVERY_ACROSS_FILESYSTEM=0",
+                                      NULL};
 
 /*
- * $1 is seed, base, turn or all. What was seeded is tracked even where a .gitignore names it; later, the tree's own
- * .gitignore holds. A nested repository would become a gitlink, its content lost: its files are put into the index one by
- * one, and from then on `git add` walks into it like into any directory.
+ * $1 is seed, base, turn or all. What was seeded is tracked even where a .gitignore names it; later, the
+ * tree's own .gitignore holds. A nested repository would become a gitlink, its content lost: its files are
+ * put into the index one by one, and from then on `git add` walks into it like into any directory.
  */
 static const char SCRIPT[] =
     "set -u; mode=$1; cd /repo || exit 9\n"
     "if [ ! -e /meta/ready ]; then\n"
-    "  rm -rf /meta/git /meta/git.new && (unset GIT_DIR GIT_WORK_TREE; git init -q --bare /meta/git.new) && mv /meta/git.new /meta/git || exit 9\n"
-    "  { printf '[core]\\n\\trepositoryformatversion = 0\\n\\tbare = false\\n\\tfsmonitor = false\\n\\thooksPath = /dev/null\\n'\n"
-    "    printf '\\tattributesFile = /dev/null\\n\\texcludesFile = /dev/null\\n\\tautocrlf = false\\n\\tsymlinks = true\\n'\n"
-    "    printf '\\tfileMode = true\\n\\tquotePath = true\\n\\tuntrackedCache = false\\n\\tprecomposeUnicode = false\\n'\n"
-    "    printf '\\tprotectHFS = false\\n\\tprotectNTFS = false\\n[gc]\\n\\tauto = 0\\n[advice]\\n\\taddEmbeddedRepo = true\\n'\n"
-    "    printf '[diff]\\n\\trenameLimit = 2000\\n[index]\\n\\tversion = 4\\n'; } > /meta/git/config || exit 9\n"
-    "  mkdir -p /meta/git/info && printf '* -text -eol -filter -ident -working-tree-encoding !diff\\n' > /meta/git/info/attributes\n"
+    "  rm -rf /meta/git /meta/git.new && (unset GIT_DIR GIT_WORK_TREE; git init -q --bare /meta/git.new) && "
+    "mv /meta/git.new /meta/git || exit 9\n"
+    "  { printf '[core]\\n\\trepositoryformatversion = 0\\n\\tbare = false\\n\\tfsmonitor = "
+    "false\\n\\thooksPath = /dev/null\\n'\n"
+    "    printf '\\tattributesFile = /dev/null\\n\\texcludesFile = /dev/null\\n\\tautocrlf = "
+    "false\\n\\tsymlinks = true\\n'\n"
+    "    printf '\\tfileMode = true\\n\\tquotePath = true\\n\\tuntrackedCache = false\\n\\tprecomposeUnicode "
+    "= false\\n'\n"
+    "    printf '\\tprotectHFS = false\\n\\tprotectNTFS = false\\n[gc]\\n\\tauto = "
+    "0\\n[advice]\\n\\taddEmbeddedRepo = true\\n'\n"
+    "    printf '[diff]\\n\\trenameLimit = 2000\\n[index]\\n\\tversion = 4\\n'; } > /meta/git/config || exit "
+    "9\n"
+    "  mkdir -p /meta/git/info && printf '* -text -eol -filter -ident -working-tree-encoding !diff\\n' > "
+    "/meta/git/info/attributes\n"
     "  git write-tree > /meta/prev && cp /meta/prev /meta/seed && : > /meta/ready || exit 9\n"
     "fi\n"
     "force=; [ $mode = seed ] && force=-f\n"
@@ -41,7 +59,8 @@ static const char SCRIPT[] =
     "  find . -mindepth 2 -name .git -prune -exec sh -c '\n"
     "    for git; do dir=${git%/.git}; dir=${dir#./}\n"
     "      git update-index --force-remove -- \"$dir\"\n"
-    "      find \"$dir\" -name .git -prune -o \\( -type f -o -type l \\) -print0 | git update-index --add -z --stdin\n"
+    "      find \"$dir\" -name .git -prune -o \\( -type f -o -type l \\) -print0 | git update-index --add -z "
+    "--stdin\n"
     "    done' sh {} + > /dev/null 2>&1\n"
     "fi\n"
     "new=$(git write-tree) || exit 9\n"
@@ -51,7 +70,8 @@ static const char SCRIPT[] =
     "all) read -r old < /meta/seed;;\n"
     "*) read -r old < /meta/prev; [ $old = $new ] && exit 0; echo $new > /meta/prev;;\n"
     "esac\n"
-    "[ $old = $new ] || exec git diff-tree -r -p --binary --full-index -M --no-ext-diff --no-textconv --no-color $old $new\n";
+    "[ $old = $new ] || exec git diff-tree -r -p --binary --full-index -M --no-ext-diff --no-textconv "
+    "--no-color $old $new\n";
 
 int sbx_patch_volume(struct sbx_engine *engine, struct sbx_record *record, struct sbx_err *err)
 {
@@ -116,24 +136,39 @@ static int on_output(void *arg, int channel, const void *data, size_t n, struct 
     return 0;
 }
 
-static int run_script(struct sbx_session *session, const char *mode, struct sbx_buf *patch, struct sbx_err *err)
+static int script_once(struct sbx_session *session, const char *mode, struct streams *streams,
+                       struct sbx_exec_result *result, struct sbx_err *err)
 {
-    struct sbx_link *link = sbx_session_helper(session, err);
-    if (!link)
-        return -1;
     const char *const argv[] = {"/bin/sh", "-c", SCRIPT, "patch", mode, NULL};
-    struct sbx_exec_spec spec = {.argv = argv, .env = GIT_ENV, .cwd = "/repo", .split = true, .timeout_ms = PATCH_TIMEOUT_MS};
+    struct sbx_exec_spec spec = {
+        .argv = argv, .env = GIT_ENV, .cwd = "/repo", .split = true, .timeout_ms = PATCH_TIMEOUT_MS};
+    struct sbx_link *link = sbx_session_helper(session, err);
+    if (link && sbx_link_exec(link, &spec, on_output, streams, result, err) == 0)
+        return 0;
+    sbx_link_close(session->helper);
+    session->helper = NULL;
+    return -1;
+}
+
+static int run_script(struct sbx_session *session, const char *mode, struct sbx_buf *patch,
+                      struct sbx_err *err)
+{
     struct streams streams = {.patch = patch};
     struct sbx_exec_result result;
-    if (sbx_link_exec(link, &spec, on_output, &streams, &result, err) < 0) {
-        sbx_link_close(session->helper);
-        session->helper = NULL;
+    struct sbx_err failure = SBX_ERR_INIT;
+    int rc = script_once(session, mode, &streams, &result, &failure);
+    if (rc < 0 && failure.kind == SBX_ERR_CONFLICT &&
+        sbx_session_revive(session, session->record.helper, session->engine->config->git_image, &failure) ==
+            0)
+        rc = script_once(session, mode, &streams, &result, &failure);
+    if (rc < 0) {
+        *err = failure;
         return -1;
     }
     if (result.code == 0)
         return 0;
-    return sbx_err_set(err, SBX_ERR_UPSTREAM, "the patch helper failed with code %d: %s%s", result.code, result.message,
-                       streams.words);
+    return sbx_err_set(err, SBX_ERR_UPSTREAM, "the patch helper failed with code %d: %s%s", result.code,
+                       result.message, streams.words);
 }
 
 int sbx_patch_baseline(struct sbx_session *session, struct sbx_err *err)

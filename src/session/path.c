@@ -1,4 +1,5 @@
-/* Paths that clients name, checked as bytes. What needs the file system (symlinks, directories) is checked by the agent. */
+/* Paths that clients name, checked as bytes. What needs the file system (symlinks, directories) is checked by
+ * the agent. */
 #include <stdio.h>
 #include <string.h>
 

@@ -13,7 +13,8 @@ static void notice(struct sbx_engine *engine, const char *event, const char *sub
         engine->notice(event, subject, detail);
 }
 
-/* Records are collected a page at a time and then closed: closing one changes the table that is being walked. */
+/* Records are collected a page at a time and then closed: closing one changes the table that is being walked.
+ */
 struct record_sweep {
     struct sbx_engine *engine;
     bool (*alive)(void *arg, int64_t pid);
@@ -35,7 +36,8 @@ static bool wants_closing(const struct record_sweep *sweep, const struct sbx_rec
     const struct sbx_config *config = sweep->engine->config;
     if (strcmp(record->replica, config->replica) == 0 && sweep->alive)
         return !sweep->alive(sweep->alive_arg, record->worker_pid);
-    /* Another replica's: it sweeps its own; this is for one that never came back. A create waits for a pull at most. */
+    /* Another replica's: it sweeps its own; this is for one that never came back. A create waits for a pull
+     * at most. */
     return sbx_wall_ms() - record->created_ms > config->orphan_grace_ms + 2 * config->pull_timeout_ms;
 }
 
@@ -137,14 +139,17 @@ static int sweep_orphans(struct orphan_sweep *sweep, struct sbx_err *err)
 {
     struct sbx_engine *engine = sweep->engine;
     const char *instance = sbx_store_instance(engine->store);
-    if (sbx_docker_list(engine->docker, engine->wait, SBX_LABEL_INSTANCE, instance, on_container, sweep, err) < 0)
+    if (sbx_docker_list(engine->docker, engine->wait, SBX_LABEL_INSTANCE, instance, on_container, sweep,
+                        err) < 0)
         return -1;
-    return sbx_docker_list_volumes(engine->docker, engine->wait, SBX_LABEL_INSTANCE, instance, on_volume, sweep, err);
+    return sbx_docker_list_volumes(engine->docker, engine->wait, SBX_LABEL_INSTANCE, instance, on_volume,
+                                   sweep, err);
 }
 
 int sbx_session_sweep_orphans(struct sbx_engine *engine, struct sbx_sweep_counts *counts, struct sbx_err *err)
 {
-    struct orphan_sweep sweep = {.engine = engine, .counts = counts, .grace_ms = engine->config->orphan_grace_ms};
+    struct orphan_sweep sweep = {
+        .engine = engine, .counts = counts, .grace_ms = engine->config->orphan_grace_ms};
     return sweep_orphans(&sweep, err);
 }
 

@@ -3,8 +3,8 @@
 
 #include <string.h>
 
-/* An agent that went silent or broke its word is not trusted further: its container is ended, and the next request starts
- * it again. */
+/* An agent that went silent or broke its word is not trusted further: its container is ended, and the next
+ * request starts it again. */
 static void end_container(struct sbx_session *session)
 {
     struct sbx_err ignored = SBX_ERR_INIT;
@@ -17,38 +17,65 @@ static void drop_link(struct sbx_session *session)
     session->link = NULL;
 }
 
-int sbx_session_exec(struct sbx_session *session, const struct sbx_exec_spec *spec,
+/* Did the work fail because the container did not run? Then it does now, and nothing of the work was done. */
+static bool revived(struct sbx_session *session, struct sbx_err *err)
+{
+    if (err->kind != SBX_ERR_CONFLICT)
+        return false;
+    drop_link(session);
+    return sbx_session_revive(session, session->record.container, session->record.image, err) == 0;
+}
+
+static int exec_once(struct sbx_session *session, const struct sbx_exec_spec *spec,
                      int (*on_output)(void *, int, const void *, size_t, struct sbx_err *), void *arg,
                      struct sbx_exec_result *ret, struct sbx_err *err)
 {
     struct sbx_link *link = sbx_session_link(session, err);
-    if (!link)
-        return -1;
+    return link ? sbx_link_exec(link, spec, on_output, arg, ret, err) : -1;
+}
+
+int sbx_session_exec(struct sbx_session *session, const struct sbx_exec_spec *spec,
+                     int (*on_output)(void *, int, const void *, size_t, struct sbx_err *), void *arg,
+                     struct sbx_exec_result *ret, struct sbx_err *err)
+{
+    struct sbx_err failure = SBX_ERR_INIT;
     int64_t begun = sbx_now_ms();
-    if (sbx_link_exec(link, spec, on_output, arg, ret, err) == 0)
+    int rc = exec_once(session, spec, on_output, arg, ret, &failure);
+    if (rc < 0 && revived(session, &failure))
+        rc = exec_once(session, spec, on_output, arg, ret, &failure);
+    if (rc == 0)
         return 0;
-    bool overdue = spec->timeout_ms > 0 && sbx_now_ms() - begun > spec->timeout_ms;
+    *err = failure;
     drop_link(session);
-    if (overdue)
+    if (spec->timeout_ms > 0 && sbx_now_ms() - begun > spec->timeout_ms)
         end_container(session);
     return -1;
 }
 
-int sbx_session_write(struct sbx_session *session, struct sbx_write *files, size_t count, struct sbx_err *err)
+static int write_once(struct sbx_session *session, struct sbx_write *files, size_t count, struct sbx_err *err)
 {
     struct sbx_link *link = sbx_session_link(session, err);
-    if (!link)
-        return -1;
-    if (sbx_link_write(link, files, count, err) == 0)
-        return 0;
-    drop_link(session);
-    return -1;
+    return link ? sbx_link_write(link, files, count, err) : -1;
 }
 
-int sbx_session_extract(struct sbx_session *session, const char *target, int fd, int64_t size, struct sbx_err *err)
+int sbx_session_write(struct sbx_session *session, struct sbx_write *files, size_t count, struct sbx_err *err)
 {
-    return sbx_docker_put_archive(session->engine->docker, session->engine->wait, session->record.container, target, fd, size,
-                                  err);
+    struct sbx_err failure = SBX_ERR_INIT;
+    int rc = write_once(session, files, count, &failure);
+    if (rc < 0 && revived(session, &failure))
+        rc = write_once(session, files, count, &failure);
+    if (rc < 0) {
+        *err = failure;
+        drop_link(session);
+    }
+    return rc;
+}
+
+int sbx_session_extract(struct sbx_session *session, const char *target, int fd, int64_t size,
+                        struct sbx_err *err)
+{
+    return sbx_docker_put_archive(session->engine->docker, session->engine->wait, session->record.container,
+                                  target, fd, size, err);
 }
 
 int sbx_session_seeded(struct sbx_session *session, struct sbx_err *err)

@@ -60,31 +60,52 @@ static int advance_fence(int fd, uint64_t *ret)
     return 0;
 }
 
+/* With the kernel's lock on fd: 1 it is the session's lock, AGAIN the file was unlinked before we had it, -1.
+ */
+#define AGAIN 2
+
+static int confirm(int fd, const char *path, struct sbx_lock *lock, struct sbx_err *err)
+{
+    int named = still_named(fd, path);
+    if (named == 0)
+        return AGAIN;
+    if (named < 0)
+        return sbx_err_sys(err, SBX_ERR_UNAVAILABLE, errno, "cannot check session lock %s", path);
+    if (advance_fence(fd, &lock->fence) < 0)
+        return sbx_err_sys(err, SBX_ERR_UNAVAILABLE, errno, "cannot write session lock %s", path);
+    return 1;
+}
+
+/* 1 got it, 0 busy, AGAIN, -1. */
+static int try_once(const char *path, struct sbx_lock *lock, struct sbx_err *err)
+{
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return sbx_err_sys(err, SBX_ERR_UNAVAILABLE, errno, "cannot open session lock %s", path);
+    int got;
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+        got = confirm(fd, path, lock, err);
+    else if (errno == EWOULDBLOCK)
+        got = 0;
+    else
+        got = sbx_err_sys(err, SBX_ERR_UNAVAILABLE, errno, "cannot take session lock %s", path);
+    if (got == 1)
+        lock->fd = fd;
+    else
+        sbx_close(&fd);
+    return got;
+}
+
 int sbx_filelock_try(const char *dir, struct sbx_lock *lock, struct sbx_err *err)
 {
     char path[PATH_MAX];
     if (lock_path(dir, lock->id, path, sizeof(path)) < 0)
         return sbx_err_set(err, SBX_ERR_UNAVAILABLE, "path of the session lock is too long");
-    for (;;) {
-        SBX_AUTO_CLOSE int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-        if (fd < 0)
-            return sbx_err_sys(err, SBX_ERR_UNAVAILABLE, errno, "cannot open session lock %s", path);
-        if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-            if (errno == EWOULDBLOCK)
-                return 0;
-            return sbx_err_sys(err, SBX_ERR_UNAVAILABLE, errno, "cannot take session lock %s", path);
-        }
-        int named = still_named(fd, path);
-        if (named < 0)
-            return sbx_err_sys(err, SBX_ERR_UNAVAILABLE, errno, "cannot check session lock %s", path);
-        if (named == 0)
-            continue;
-        if (advance_fence(fd, &lock->fence) < 0)
-            return sbx_err_sys(err, SBX_ERR_UNAVAILABLE, errno, "cannot write session lock %s", path);
-        lock->fd = fd;
-        fd = -1;
-        return 1;
-    }
+    int got;
+    do
+        got = try_once(path, lock, err);
+    while (got == AGAIN);
+    return got;
 }
 
 void sbx_filelock_release(const char *dir, struct sbx_lock *lock, bool gone)

@@ -27,10 +27,11 @@ const char *sbx_redis_key(char out[SBX_REDIS_KEY_SIZE], const char *prefix, cons
     return out;
 }
 
-const char *sbx_redis_number(struct sbx_redis_number *out, int64_t value)
+struct sbx_redis_number sbx_redis_number(int64_t value)
 {
-    snprintf(out->text, sizeof(out->text), "%lld", (long long)value);
-    return out->text;
+    struct sbx_redis_number number;
+    snprintf(number.text, sizeof(number.text), "%lld", (long long)value);
+    return number;
 }
 
 void sbx_redis_disconnect(struct sbx_redis *store)

@@ -15,7 +15,7 @@
 #define SBX_REDIS_FENCE    SBX_REDIS_PREFIX "fence:"   /* + id: newest fence */
 #define SBX_REDIS_LEASE    SBX_REDIS_PREFIX "lease:"   /* + name: holder, with a TTL */
 #define SBX_REDIS_INSTANCE SBX_REDIS_PREFIX "instance"
-#define SBX_REDIS_PING     SBX_REDIS_PREFIX "ping"
+#define SBX_REDIS_PING     "sandboxd:ping"
 
 /* Arguments of a command or script, EVALSHA's own three not counted. */
 #define SBX_REDIS_MAX_ARGS 40
@@ -55,11 +55,11 @@ extern const struct sbx_redis_lua sbx_redis_lua[SBX_REDIS_SCRIPTS];
 /* prefix and name. Ids are 36 bytes and lease names short literals: a longer one is cut. Returns out. */
 const char *sbx_redis_key(char out[SBX_REDIS_KEY_SIZE], const char *prefix, const char *name);
 
-/* A number as an argument, valid as long as *out. */
+/* A number as an argument. */
 struct sbx_redis_number {
     char text[24];
 };
-const char *sbx_redis_number(struct sbx_redis_number *out, int64_t value);
+struct sbx_redis_number sbx_redis_number(int64_t value);
 
 #define SBX_REDIS_AUTO_REPLY __attribute__((cleanup(sbx_redis_cleanup_reply)))
 void sbx_redis_cleanup_reply(redisReply **reply);

@@ -16,9 +16,8 @@ int sbx_redis_lease(struct sbx_store *store, const char *name, const char *holde
                     struct sbx_err *err)
 {
     char lease_key[SBX_REDIS_KEY_SIZE];
-    struct sbx_redis_number ttl;
-    const char *argv[] = {sbx_redis_key(lease_key, SBX_REDIS_LEASE, name), holder,
-                          sbx_redis_number(&ttl, ttl_ms)};
+    struct sbx_redis_number ttl = sbx_redis_number(ttl_ms);
+    const char *argv[] = {sbx_redis_key(lease_key, SBX_REDIS_LEASE, name), holder, ttl.text};
     long long had;
     if (sbx_redis_run_int(self(store), SBX_REDIS_DO_LEASE, 3, argv, &had, err) < 0)
         return -1;
@@ -44,10 +43,9 @@ int sbx_redis_try_lock(struct sbx_store *store, struct sbx_lock *lock, struct sb
             snprintf(lock->token + 2 * i, 3, "%02x", random[i]);
     }
     char lock_key[SBX_REDIS_KEY_SIZE], fence_key[SBX_REDIS_KEY_SIZE];
-    struct sbx_redis_number ttl;
+    struct sbx_redis_number ttl = sbx_redis_number(self(store)->lock_ttl_ms);
     const char *argv[] = {sbx_redis_key(lock_key, SBX_REDIS_LOCK, lock->id),
-                          sbx_redis_key(fence_key, SBX_REDIS_FENCE, lock->id), lock->token,
-                          sbx_redis_number(&ttl, self(store)->lock_ttl_ms)};
+                          sbx_redis_key(fence_key, SBX_REDIS_FENCE, lock->id), lock->token, ttl.text};
     int64_t before = sbx_now_ms();
     long long fence;
     if (sbx_redis_run_int(self(store), SBX_REDIS_DO_LOCK, 4, argv, &fence, err) < 0)
@@ -62,9 +60,8 @@ int sbx_redis_try_lock(struct sbx_store *store, struct sbx_lock *lock, struct sb
 int sbx_redis_refresh(struct sbx_store *store, struct sbx_lock *lock, struct sbx_err *err)
 {
     char lock_key[SBX_REDIS_KEY_SIZE];
-    struct sbx_redis_number ttl;
-    const char *argv[] = {sbx_redis_key(lock_key, SBX_REDIS_LOCK, lock->id), lock->token,
-                          sbx_redis_number(&ttl, self(store)->lock_ttl_ms)};
+    struct sbx_redis_number ttl = sbx_redis_number(self(store)->lock_ttl_ms);
+    const char *argv[] = {sbx_redis_key(lock_key, SBX_REDIS_LOCK, lock->id), lock->token, ttl.text};
     int64_t before = sbx_now_ms();
     long long held;
     struct sbx_err why = SBX_ERR_INIT;

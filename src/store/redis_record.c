@@ -71,9 +71,8 @@ static int read_row(const redisReply *row, struct sbx_record *ret, struct sbx_er
     if (row->element[F_OPTIONS]->type == REDIS_REPLY_NIL)
         return 0;
     ret->options = strdup(text_of(row, F_OPTIONS));
-    if (!ret->options)
-        return sbx_err_set(err, SBX_ERR_INTERNAL, "out of memory for the options of a session");
-    return 0;
+    return ret->options ? 0
+                        : sbx_err_set(err, SBX_ERR_INTERNAL, "out of memory for the options of a session");
 }
 
 static bool is_row(const redisReply *reply)
@@ -84,22 +83,28 @@ static bool is_row(const redisReply *reply)
 static int insert(struct sbx_store *store, const struct sbx_record *record, struct sbx_err *err)
 {
     char name[SBX_REDIS_KEY_SIZE];
-    struct sbx_redis_number state, pid, extract, ephemeral, seeded, created, used;
+    struct sbx_redis_number state = sbx_redis_number(record->state);
+    struct sbx_redis_number pid = sbx_redis_number(record->worker_pid);
+    struct sbx_redis_number extract = sbx_redis_number(record->extract_patch);
+    struct sbx_redis_number ephemeral = sbx_redis_number(record->ephemeral);
+    struct sbx_redis_number seeded = sbx_redis_number(record->seeded);
+    struct sbx_redis_number created = sbx_redis_number(record->created_ms);
+    struct sbx_redis_number used = sbx_redis_number(record->used_ms);
     const char *values[FIELDS] = {
         [F_ID] = record->id,
-        [F_STATE] = sbx_redis_number(&state, record->state),
+        [F_STATE] = state.text,
         [F_OWNER] = record->owner,
         [F_REPLICA] = record->replica,
-        [F_WORKER_PID] = sbx_redis_number(&pid, record->worker_pid),
+        [F_WORKER_PID] = pid.text,
         [F_IMAGE] = record->image,
         [F_CONTAINER] = record->container,
         [F_HELPER] = record->helper,
         [F_VOLUME] = record->volume,
-        [F_EXTRACT_PATCH] = sbx_redis_number(&extract, record->extract_patch),
-        [F_EPHEMERAL] = sbx_redis_number(&ephemeral, record->ephemeral),
-        [F_SEEDED] = sbx_redis_number(&seeded, record->seeded),
-        [F_CREATED_MS] = sbx_redis_number(&created, record->created_ms),
-        [F_USED_MS] = sbx_redis_number(&used, record->used_ms),
+        [F_EXTRACT_PATCH] = extract.text,
+        [F_EPHEMERAL] = ephemeral.text,
+        [F_SEEDED] = seeded.text,
+        [F_CREATED_MS] = created.text,
+        [F_USED_MS] = used.text,
         [F_OPTIONS] = record->options,
     };
     const char *argv[SBX_REDIS_MAX_ARGS] = {sbx_redis_key(name, SBX_REDIS_RECORD, record->id),
@@ -138,9 +143,9 @@ static int page(struct sbx_store *store, const char *after, int n, struct sbx_re
                 struct sbx_err *err)
 {
     char from[SBX_UUID_LEN + 2];
-    struct sbx_redis_number count;
+    struct sbx_redis_number count = sbx_redis_number(n);
     snprintf(from, sizeof(from), "%s%s", *after ? "(" : "-", after);
-    const char *argv[4 + FIELDS] = {SBX_REDIS_INDEX, from, sbx_redis_number(&count, n), SBX_REDIS_RECORD};
+    const char *argv[4 + FIELDS] = {SBX_REDIS_INDEX, from, count.text, SBX_REDIS_RECORD};
     memcpy(argv + 4, names, sizeof(names));
     SBX_REDIS_AUTO_REPLY redisReply *reply =
         sbx_redis_run(self(store), SBX_REDIS_DO_PAGE, 4 + FIELDS, argv, err);
@@ -193,9 +198,9 @@ static int set_closing(struct sbx_store *store, const char *id, struct sbx_err *
 static int touch(struct sbx_store *store, const char *id, int64_t now_ms, struct sbx_err *err)
 {
     char name[SBX_REDIS_KEY_SIZE];
-    struct sbx_redis_number now, lazy;
-    const char *argv[] = {sbx_redis_key(name, SBX_REDIS_RECORD, id), sbx_redis_number(&now, now_ms),
-                          sbx_redis_number(&lazy, SBX_STORE_TOUCH_MS)};
+    struct sbx_redis_number now = sbx_redis_number(now_ms);
+    struct sbx_redis_number lazy = sbx_redis_number(SBX_STORE_TOUCH_MS);
+    const char *argv[] = {sbx_redis_key(name, SBX_REDIS_RECORD, id), now.text, lazy.text};
     long long done;
     return sbx_redis_run_int(self(store), SBX_REDIS_DO_TOUCH, 3, argv, &done, err);
 }

@@ -73,7 +73,8 @@ static bool has_moved(struct sbx_sqlite *store)
     return sqlite3_file_control(store->db, "main", SQLITE_FCNTL_HAS_MOVED, &moved) == SQLITE_OK && moved;
 }
 
-/* The journal goes first: left behind, it would be rolled back into the new database. */
+/* Its journal goes with it, and first: it must neither meet the new database nor be missing where somebody
+ * repairs the old. */
 static int move_aside(struct sbx_sqlite *store, struct sbx_err *err)
 {
     char to[PATH_MAX + 64], journal[PATH_MAX + 16], journal_to[PATH_MAX + 80];

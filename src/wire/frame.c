@@ -142,7 +142,7 @@ bool sbx_frame_next(struct sbx_frame_reader *reader, struct sbx_frame *ret)
         if (reader->start == reader->end)
             return false;
         const uint8_t *p = reader->buf + reader->start;
-        size_t len;
+        size_t len = 0;
         switch (look_at(reader, p, reader->end - reader->start, &len)) {
         case PARTIAL:
             return false;
@@ -175,7 +175,7 @@ void sbx_frame_skip(struct sbx_frame_reader *reader)
 bool sbx_frame_resync(struct sbx_frame_reader *reader)
 {
     for (size_t at = reader->start; at < reader->end; at++) {
-        size_t len;
+        size_t len = 0;
         const uint8_t *p = reader->buf + at;
         if (look_at(reader, p, reader->end - at, &len) == WHOLE && is_opening(p[2])) {
             drop(reader, at - reader->start);

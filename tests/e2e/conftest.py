@@ -30,7 +30,12 @@ def start_stack(docker_host):
     def start(**settings):
         stack = Stack(settings.pop("docker_host", docker_host), **settings)
         STACKS.append(stack)
-        stack.up()
+        try:
+            stack.up()
+        except BaseException:
+            STACKS.remove(stack)
+            stack.discard()
+            raise
         return stack
 
     return start

@@ -153,6 +153,12 @@ class Stack:
         shutil.rmtree(self.home, ignore_errors=True)
         assert not left, f"left behind by {self.home}: {left}"
 
+    def discard(self):
+        """The remains of a stack that did not come up."""
+        self.http.close()
+        self.down("--purge", check=False)
+        shutil.rmtree(self.home, ignore_errors=True)
+
     def leftovers(self):
         label = f"sandboxd.instance={self.instance}"
         found = [c["Names"] for c in self.docker.containers(label)] + [v["Name"] for v in self.docker.volumes(label)]

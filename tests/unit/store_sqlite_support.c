@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "store_sqlite_support.h"
 
@@ -80,6 +81,13 @@ const char *sqlite_insert(struct sbx_store *store)
     assert_int_equal(sbx_store_insert(store, &record, NULL), 0);
     sbx_record_done(&record);
     return id;
+}
+
+mode_t sqlite_mode(const char *path)
+{
+    struct stat st;
+    assert_int_equal(stat(path, &st), 0);
+    return st.st_mode & 07777;
 }
 
 void sqlite_end(void)

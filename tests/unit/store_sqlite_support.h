@@ -25,6 +25,9 @@ int sqlite_count_files(const char *sub, const char *prefix);
 /* Databases moved aside, their journals not counted. */
 int sqlite_count_aside(void);
 
+/* Permission bits of a file. */
+mode_t sqlite_mode(const char *path);
+
 /* Look a record up: the error's kind, NONE when it is there. */
 enum sbx_err_kind sqlite_get(struct sbx_store *store, const char *id);
 

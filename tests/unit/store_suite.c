@@ -3,15 +3,11 @@
 #include <stddef.h>
 
 #include <cmocka.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "store_suite.h"
-#include "store_suite_locks.h"
-
-/* A wait for something that must happen: generous, since the machine may be busy. */
-#define SOON_MS 20000
+#include "store_suite_shared.h"
 
 static const struct store_suite *suite;
 
@@ -311,91 +307,6 @@ static void times_of_use_are_written_lazily(void **state)
     sbx_store_close(store);
 }
 
-static void a_lease_has_one_holder_who_may_renew_it(void **state)
-{
-    struct sbx_store *store = suite_open_empty(&suite->options);
-    assert_int_equal(sbx_store_lease(store, "held", "a", 600000, NULL), 1);
-    assert_int_equal(sbx_store_lease(store, "held", "b", 600000, NULL), 0);
-    assert_int_equal(sbx_store_lease(store, "held", "a", 600000, NULL), 1);
-    assert_int_equal(sbx_store_lease(store, "held too", "b", 600000, NULL), 1);
-    assert_int_equal(sbx_store_lease_release(store, "held", "b", NULL), 0); /* not its holder: no effect */
-    assert_int_equal(sbx_store_lease(store, "held", "b", 600000, NULL), 0);
-    assert_int_equal(sbx_store_lease_release(store, "held", "a", NULL), 0);
-    assert_int_equal(sbx_store_lease_release(store, "held", "a", NULL), 0);
-    assert_int_equal(sbx_store_lease(store, "held", "b", 600000, NULL), 1);
-    assert_int_equal(sbx_store_lease_release(store, "held", "b", NULL), 0);
-    assert_int_equal(sbx_store_lease_release(store, "held too", "b", NULL), 0);
-    sbx_store_close(store);
-}
-
-static void an_expired_lease_is_free(void **state)
-{
-    struct sbx_store *store = suite_open_empty(&suite->options);
-    int64_t before = sbx_now_ms();
-    assert_int_equal(sbx_store_lease(store, "short", "a", 40, NULL), 1);
-    int got;
-    while ((got = sbx_store_lease(store, "short", "b", 600000, NULL)) == 0) {
-        assert_true(sbx_now_ms() - before < SOON_MS);
-        assert_int_equal(sbx_wait_poll(NULL, NULL, 0, 5, NULL), 0);
-    }
-    assert_int_equal(got, 1);
-    assert_true(sbx_now_ms() - before >= 39);
-    assert_int_equal(sbx_store_lease(store, "short", "a", 40, NULL), 0);
-    assert_int_equal(sbx_store_lease_release(store, "short", "b", NULL), 0);
-    sbx_store_close(store);
-}
-
-static void the_instance_is_the_same_for_all_handles_of_one_store(void **state)
-{
-    struct sbx_store *a = suite_open(&suite->options);
-    struct sbx_store *b = suite_open(&suite->options);
-    struct sbx_store *other = suite_open(&suite->other);
-    assert_true(sbx_is_uuid(sbx_store_instance(a)));
-    assert_string_equal(sbx_store_instance(a), sbx_store_instance(b));
-    assert_string_not_equal(sbx_store_instance(a), sbx_store_instance(other));
-    assert_int_equal(sbx_store_ping(a, NULL), 0);
-    assert_int_equal(sbx_store_ping(other, NULL), 0);
-    sbx_store_close(a);
-    sbx_store_close(b);
-    sbx_store_close(other);
-    sbx_store_close(NULL);
-}
-
-static int insert_200(void *arg)
-{
-    struct sbx_store *store = sbx_store_open(&suite->options, NULL);
-    if (!store)
-        return 1;
-    for (int i = 0; i < 200; i++) {
-        struct sbx_record record;
-        struct sbx_err err = SBX_ERR_INIT;
-        suite_record(&record);
-        if (sbx_store_insert(store, &record, &err) < 0 ||
-            sbx_store_get(store, record.id, &record, &err) < 0) {
-            fprintf(stderr, "insert %d: %s\n", i, err.msg);
-            return 2;
-        }
-        sbx_record_done(&record);
-    }
-    sbx_store_close(store);
-    return 0;
-}
-
-static void many_processes_write_at_once(void **state)
-{
-    enum { CHILDREN = 8 };
-    sbx_store_close(suite_open_empty(&suite->options));
-    pid_t children[CHILDREN];
-    for (int i = 0; i < CHILDREN; i++)
-        children[i] = suite_spawn(insert_200, NULL);
-    for (int i = 0; i < CHILDREN; i++)
-        assert_int_equal(suite_reap(children[i]), 0);
-    struct sbx_store *store = suite_open(&suite->options);
-    assert_int_equal(suite_count(store), CHILDREN * 200);
-    sbx_store_close(suite_open_empty(&suite->options));
-    sbx_store_close(store);
-}
-
 int store_suite_run(const struct store_suite *this_suite)
 {
     suite = this_suite;
@@ -410,10 +321,6 @@ int store_suite_run(const struct store_suite *this_suite)
         cmocka_unit_test(any_state_becomes_closing),
         cmocka_unit_test(listing_is_in_order_in_parts_and_the_callback_may_use_the_store),
         cmocka_unit_test(times_of_use_are_written_lazily),
-        cmocka_unit_test(a_lease_has_one_holder_who_may_renew_it),
-        cmocka_unit_test(an_expired_lease_is_free),
-        cmocka_unit_test(the_instance_is_the_same_for_all_handles_of_one_store),
-        cmocka_unit_test(many_processes_write_at_once),
     };
-    return cmocka_run_group_tests(store_records, NULL, NULL) + store_suite_locks_run(this_suite);
+    return cmocka_run_group_tests(store_records, NULL, NULL) + store_suite_shared_run(this_suite);
 }

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -26,6 +27,18 @@ ssize_t pwrite(int fd, const void *data, size_t n, off_t at)
     if (writes_until_death > 0 && --writes_until_death == 0)
         raise(SIGKILL);
     return syscall(SYS_pwrite64, fd, data, n, at);
+}
+
+static void (*before_flock)(void); /* once; NULL not at all */
+
+/* Likewise: what another process might do just before this one has the lock. */
+int flock(int fd, int op)
+{
+    void (*meanwhile)(void) = before_flock;
+    before_flock = NULL;
+    if (meanwhile)
+        meanwhile();
+    return (int)syscall(SYS_flock, fd, op);
 }
 
 static void overwrite(const char *path, off_t from, size_t n)
@@ -117,11 +130,11 @@ static void a_database_that_is_none_is_moved_aside_and_begun_anew(void **state)
     assert_string_equal(sbx_store_instance(store), instance); /* containers made before are still its own */
     assert_int_equal(sqlite_get(store, sqlite_insert(store)), SBX_ERR_NONE);
     sbx_store_close(store);
-    assert_int_equal(mode_of(sqlite_database), 0600);
+    assert_int_equal(sqlite_mode(sqlite_database), 0600);
     assert_intact();
 }
 
-static void the_journal_of_a_corrupt_database_is_not_applied_to_the_new_one(void **state)
+static void a_corrupt_database_keeps_its_journal(void **state)
 {
     struct sbx_store *store = suite_open(&sqlite_options);
     char id[SBX_UUID_LEN + 1];
@@ -146,6 +159,7 @@ static void the_journal_of_a_corrupt_database_is_not_applied_to_the_new_one(void
     sqlite3_close(writer);
     assert_int_equal(suite_count(store), 1);
     assert_int_equal(sqlite_count_aside(), 1);
+    assert_int_equal(sqlite_count_files("", "sessions.db.corrupt-"), 2);
     sbx_store_close(store);
     assert_intact();
 }
@@ -170,6 +184,32 @@ static void open_handles_go_over_to_the_new_database(void **state)
     sbx_store_close(a);
     sbx_store_close(b);
     assert_intact();
+}
+
+static struct sbx_store *faster;
+static char from_faster[SBX_UUID_LEN + 1];
+
+static void replace_first(void)
+{
+    assert_int_equal(sqlite_get(faster, "x"), SBX_ERR_UNAVAILABLE);
+    strlcpy(from_faster, sqlite_insert(faster), sizeof(from_faster));
+}
+
+static void a_database_that_two_processes_find_corrupt_is_replaced_once(void **state)
+{
+    struct sbx_store *slower = suite_open(&sqlite_options);
+    faster = suite_open(&sqlite_options);
+    sqlite_insert(slower);
+    assert_int_equal(suite_count(faster), 1);
+    overwrite(sqlite_database, 0, 4096);
+    before_flock = replace_first;
+    assert_int_equal(sqlite_get(slower, "x"), SBX_ERR_UNAVAILABLE);
+    assert_null(before_flock);
+    assert_int_equal(sqlite_get(slower, from_faster), SBX_ERR_NONE);
+    assert_int_equal(suite_count(slower), 1);
+    assert_int_equal(sqlite_count_aside(), 1);
+    sbx_store_close(slower);
+    sbx_store_close(faster);
 }
 
 static void a_removed_database_is_begun_anew(void **state)
@@ -205,9 +245,9 @@ int main(void)
     const struct CMUnitTest store_recovery[] = {
         cmocka_unit_test_setup(a_writer_killed_at_any_write_leaves_a_whole_database, sqlite_new_dir),
         cmocka_unit_test_setup(a_database_that_is_none_is_moved_aside_and_begun_anew, sqlite_new_dir),
-        cmocka_unit_test_setup(the_journal_of_a_corrupt_database_is_not_applied_to_the_new_one,
-                               sqlite_new_dir),
+        cmocka_unit_test_setup(a_corrupt_database_keeps_its_journal, sqlite_new_dir),
         cmocka_unit_test_setup(open_handles_go_over_to_the_new_database, sqlite_new_dir),
+        cmocka_unit_test_setup(a_database_that_two_processes_find_corrupt_is_replaced_once, sqlite_new_dir),
         cmocka_unit_test_setup(a_removed_database_is_begun_anew, sqlite_new_dir),
         cmocka_unit_test_setup(a_database_of_a_newer_version_is_left_alone, sqlite_new_dir),
     };

@@ -24,13 +24,6 @@ int flock(int fd, int op)
     return (int)syscall(SYS_flock, fd, op);
 }
 
-static mode_t mode_of(const char *path)
-{
-    struct stat st;
-    assert_int_equal(stat(path, &st), 0);
-    return st.st_mode & 07777;
-}
-
 static void only_the_service_can_read_the_store(void **state)
 {
     struct sbx_store *store = suite_open(&sqlite_options);
@@ -38,14 +31,14 @@ static void only_the_service_can_read_the_store(void **state)
     struct sbx_lock lock = SBX_LOCK_INIT;
     const char *id = sqlite_insert(store);
     assert_int_equal(sbx_store_lock(store, NULL, id, 0, &lock, NULL), 0);
-    assert_int_equal(mode_of(sqlite_dir), 0700);
-    assert_int_equal(mode_of(sqlite_database), 0600);
+    assert_int_equal(sqlite_mode(sqlite_dir), 0700);
+    assert_int_equal(sqlite_mode(sqlite_database), 0600);
     snprintf(path, sizeof(path), "%s/instance", sqlite_dir);
-    assert_int_equal(mode_of(path), 0600);
+    assert_int_equal(sqlite_mode(path), 0600);
     snprintf(path, sizeof(path), "%s/locks", sqlite_dir);
-    assert_int_equal(mode_of(path), 0700);
+    assert_int_equal(sqlite_mode(path), 0700);
     snprintf(path, sizeof(path), "%s/locks/%s.lock", sqlite_dir, id);
-    assert_int_equal(mode_of(path), 0600);
+    assert_int_equal(sqlite_mode(path), 0600);
     sbx_store_unlock(&lock, NULL, false);
     sbx_store_close(store);
 }

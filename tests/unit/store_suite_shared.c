@@ -1,4 +1,4 @@
-#include "store_suite_locks.h"
+#include "store_suite_shared.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -9,6 +9,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -222,10 +223,95 @@ static void a_killed_holder_frees_its_lock(void **state)
     sbx_store_close(store);
 }
 
-int store_suite_locks_run(const struct store_suite *this_suite)
+static void a_lease_has_one_holder_who_may_renew_it(void **state)
+{
+    struct sbx_store *store = suite_open_empty(&suite->options);
+    assert_int_equal(sbx_store_lease(store, "held", "a", 600000, NULL), 1);
+    assert_int_equal(sbx_store_lease(store, "held", "b", 600000, NULL), 0);
+    assert_int_equal(sbx_store_lease(store, "held", "a", 600000, NULL), 1);
+    assert_int_equal(sbx_store_lease(store, "held too", "b", 600000, NULL), 1);
+    assert_int_equal(sbx_store_lease_release(store, "held", "b", NULL), 0); /* not its holder: no effect */
+    assert_int_equal(sbx_store_lease(store, "held", "b", 600000, NULL), 0);
+    assert_int_equal(sbx_store_lease_release(store, "held", "a", NULL), 0);
+    assert_int_equal(sbx_store_lease_release(store, "held", "a", NULL), 0);
+    assert_int_equal(sbx_store_lease(store, "held", "b", 600000, NULL), 1);
+    assert_int_equal(sbx_store_lease_release(store, "held", "b", NULL), 0);
+    assert_int_equal(sbx_store_lease_release(store, "held too", "b", NULL), 0);
+    sbx_store_close(store);
+}
+
+static void an_expired_lease_is_free(void **state)
+{
+    struct sbx_store *store = suite_open_empty(&suite->options);
+    int64_t before = sbx_now_ms();
+    assert_int_equal(sbx_store_lease(store, "short", "a", 40, NULL), 1);
+    int got;
+    while ((got = sbx_store_lease(store, "short", "b", 600000, NULL)) == 0) {
+        assert_true(sbx_now_ms() - before < SOON_MS);
+        assert_int_equal(sbx_wait_poll(NULL, NULL, 0, 5, NULL), 0);
+    }
+    assert_int_equal(got, 1);
+    assert_true(sbx_now_ms() - before >= 39);
+    assert_int_equal(sbx_store_lease(store, "short", "a", 40, NULL), 0);
+    assert_int_equal(sbx_store_lease_release(store, "short", "b", NULL), 0);
+    sbx_store_close(store);
+}
+
+static void the_instance_is_the_same_for_all_handles_of_one_store(void **state)
+{
+    struct sbx_store *a = suite_open(&suite->options);
+    struct sbx_store *b = suite_open(&suite->options);
+    struct sbx_store *other = suite_open(&suite->other);
+    assert_true(sbx_is_uuid(sbx_store_instance(a)));
+    assert_string_equal(sbx_store_instance(a), sbx_store_instance(b));
+    assert_string_not_equal(sbx_store_instance(a), sbx_store_instance(other));
+    assert_int_equal(sbx_store_ping(a, NULL), 0);
+    assert_int_equal(sbx_store_ping(other, NULL), 0);
+    sbx_store_close(a);
+    sbx_store_close(b);
+    sbx_store_close(other);
+    sbx_store_close(NULL);
+}
+
+static int insert_200(void *arg)
+{
+    struct sbx_store *store = sbx_store_open(&suite->options, NULL);
+    if (!store)
+        return 1;
+    for (int i = 0; i < 200; i++) {
+        struct sbx_record record;
+        struct sbx_err err = SBX_ERR_INIT;
+        suite_record(&record);
+        if (sbx_store_insert(store, &record, &err) < 0 ||
+            sbx_store_get(store, record.id, &record, &err) < 0) {
+            fprintf(stderr, "insert %d: %s\n", i, err.msg);
+            return 2;
+        }
+        sbx_record_done(&record);
+    }
+    sbx_store_close(store);
+    return 0;
+}
+
+static void many_processes_write_at_once(void **state)
+{
+    enum { CHILDREN = 8 };
+    sbx_store_close(suite_open_empty(&suite->options));
+    pid_t children[CHILDREN];
+    for (int i = 0; i < CHILDREN; i++)
+        children[i] = suite_spawn(insert_200, NULL);
+    for (int i = 0; i < CHILDREN; i++)
+        assert_int_equal(suite_reap(children[i]), 0);
+    struct sbx_store *store = suite_open(&suite->options);
+    assert_int_equal(suite_count(store), CHILDREN * 200);
+    sbx_store_close(suite_open_empty(&suite->options));
+    sbx_store_close(store);
+}
+
+int store_suite_shared_run(const struct store_suite *this_suite)
 {
     suite = this_suite;
-    const struct CMUnitTest store_locks[] = {
+    const struct CMUnitTest store_shared[] = {
         cmocka_unit_test(a_lock_has_one_holder_and_each_session_its_own),
         cmocka_unit_test(a_busy_session_is_a_conflict_after_the_wait),
         cmocka_unit_test(waiting_for_a_lock_ends_with_the_requests_deadline),
@@ -234,6 +320,10 @@ int store_suite_locks_run(const struct store_suite *this_suite)
         cmocka_unit_test(two_processes_never_hold_one_lock),
         cmocka_unit_test(two_processes_never_hold_one_lock_when_it_is_removed_and_made_again),
         cmocka_unit_test(a_killed_holder_frees_its_lock),
+        cmocka_unit_test(a_lease_has_one_holder_who_may_renew_it),
+        cmocka_unit_test(an_expired_lease_is_free),
+        cmocka_unit_test(the_instance_is_the_same_for_all_handles_of_one_store),
+        cmocka_unit_test(many_processes_write_at_once),
     };
-    return cmocka_run_group_tests(store_locks, NULL, NULL);
+    return cmocka_run_group_tests(store_shared, NULL, NULL);
 }

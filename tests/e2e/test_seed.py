@@ -1,0 +1,370 @@
+"""Seeding: archives into /repo and /skills, sanitised, once."""
+import bz2
+import gzip
+import io
+import lzma
+import os
+import socket
+import tarfile
+import threading
+import time
+
+import pytest
+
+from support import MIB, Background, eventually, member, multipart, rss_anon, tar, zstd
+
+SEEDED = {"detail": "Session already seeded"}
+
+
+@pytest.fixture
+def session(create):
+    return create()
+
+
+def tree(session, where="/repo"):
+    """{path: (type, mode, owner)} of everything below a directory."""
+    out = session.out(f"cd {where} && find . -mindepth 1 -printf '%P\\0%y\\0%m\\0%U:%G\\0' | base64 -w0")
+    import base64
+    fields = base64.b64decode(out).decode().split("\0")[:-1]
+    return {fields[i]: tuple(fields[i + 1:i + 4]) for i in range(0, len(fields), 4)}
+
+
+def refused(response, field="repo_archive"):
+    assert response.status_code == 422, f"{response.status_code} {response.text}"
+    assert response.json()["detail"].startswith(f"{field} is invalid: "), response.text
+    return response.json()["detail"]
+
+
+# --- what goes where ---
+
+
+def test_archives_go_to_repo_and_skills(session):
+    session.seeded(repo=tar({"a.txt": b"repo", "d/": b"", "d/b": b"deep"}), skills=tar({"s.md": b"skill"}))
+    assert session.out("cat /repo/a.txt /repo/d/b /skills/s.md") == "repodeepskill"
+
+
+def test_either_archive_alone_is_enough(create):
+    assert create().seeded(repo=tar({"a": b"1"})).out("ls -A /repo /skills") == "/repo:\na\n\n/skills:"
+    assert create().seeded(skills=tar({"a": b"1"})).out("ls -A /repo /skills") == "/repo:\n\n/skills:\na"
+
+
+@pytest.mark.parametrize("fields", [[], [("other", "x", b"1")], [("repo", "x.tar", tar({"a": b"1"}))]])
+def test_neither_archive_is_422(session, fields):
+    kind, body = multipart(fields)
+    response = session.stack.http.post(session.path + "seed/", content=body, headers={"Content-Type": kind})
+    assert response.status_code == 422, response.text
+    session.seeded(repo=tar({"a": b"1"}))
+
+
+@pytest.mark.parametrize("content_type", [None, "application/json", "application/x-www-form-urlencoded"])
+def test_a_body_that_is_no_form_is_422(session, content_type):
+    headers = {"Content-Type": content_type} if content_type else {}
+    assert session.stack.http.post(session.path + "seed/", content=b"{}", headers=headers).status_code == 422
+
+
+def test_other_fields_are_passed_over(session):
+    kind, body = multipart([("note", "n", b"x" * 100_000), ("repo_archive", "r", tar({"a": b"1"})), ("more", "m", b"")])
+    assert session.stack.http.post(session.path + "seed/", content=body, headers={"Content-Type": kind}).status_code == 204
+    assert session.out("cat a") == "1"
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, bz2.compress, lzma.compress, zstd],
+                         ids=["plain", "gzip", "bzip2", "xz", "zstd"])
+def test_the_compression_is_detected(session, pack):
+    session.seeded(repo=pack(tar({"a.txt": b"content\n" * 5000})))
+    assert session.out("sort -u a.txt; wc -l < a.txt").split() == ["content", "5000"]
+
+
+@pytest.mark.parametrize("fmt", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_every_tar_dialect_is_read(session, fmt):
+    long = "/".join(["directory-with-a-name"] * (5 if fmt == tarfile.USTAR_FORMAT else 12)) + "/file"
+    session.seeded(repo=tar([member("a", b"1"), member(long, b"2")], fmt=fmt))
+    assert session.out(f"cat a {long}") == "12"
+
+
+def test_names_keep_their_bytes(session):
+    names = ["with space", "ünïcode-🦀", "new\nline", "quote'\"\\", "-dash", "tab\t", "trailing. "]
+    session.seeded(repo=tar({name: b"x" for name in names}))
+    assert set(tree(session)) == set(names)
+
+
+def test_an_empty_archive_is_fine(session):
+    session.seeded(repo=tar({}))
+    assert session.out("ls -A /repo") == ""
+
+
+def test_seeding_is_one_shot(session):
+    session.seeded(repo=tar({"a": b"1"}))
+    for archives in ({"repo": tar({"b": b"2"})}, {"skills": tar({"b": b"2"})}):
+        response = session.seed(**archives)
+        assert (response.status_code, response.json()) == (409, SEEDED)
+    assert session.out("ls -A /repo /skills") == "/repo:\na\n\n/skills:"
+
+
+def test_of_two_seeds_at_once_one_wins(session):
+    calls = [Background(session.seed, tar({f"file{i}": b"x" * 200_000})) for i in range(2)]
+    assert sorted(call.result().status_code for call in calls) == [204, 409]
+    assert len(session.out("ls -A").split()) == 1
+
+
+def test_commands_and_files_before_the_seed_stay(session):
+    session.run("echo early > early")
+    session.write("/repo/file", b"file")
+    session.seeded(repo=tar({"a": b"1"}))
+    assert session.out("ls -A").split() == ["a", "early", "file"]
+
+
+# --- refusals ---
+
+
+def test_a_refused_archive_leaves_the_session_seedable_and_empty(session):
+    good = member("good", b"x" * 3 * MIB)
+    refused(session.seed(repo=tar([good, member("../evil", b"x")])))
+    assert session.out("ls -A /repo /skills /") == session.out("ls -A /repo /skills /")
+    assert session.out("ls -A /repo /skills") == "/repo:\n\n/skills:"
+    refused(session.seed(repo=tar({"fine": b"1"}), skills=b"no archive at all"), "skills_archive")
+    assert session.out("ls -A /repo /skills") == "/repo:\n\n/skills:"
+    session.seeded(repo=tar([good]))
+
+
+@pytest.mark.parametrize("name", ["../evil", "a/../../evil", "a/..", "..", "/etc/evil", "//evil", "a/../b"])
+def test_absolute_names_and_dot_dot_are_422(session, name):
+    refused(session.seed(repo=tar([member(name, b"x")])))
+    assert session.one("ls /evil /etc/evil /repo/*")["exit_code"] != 0
+
+
+@pytest.mark.parametrize("data", [b"not a tar", b"x" * 100_000, gzip.compress(b"not a tar either"), b"\x1f\x8b\x08\0",
+                                  gzip.compress(tar({"a": b"1" * 5000}))[:-20], tar({"a": b"1" * 100_000})[:50_000],
+                                  lzma.compress(tar({"a": b"1" * 100_000}))[:-30], b"PK\3\4" + b"\0" * 600],
+                         ids=["text", "bytes", "gzip-text", "gzip-head", "gzip-cut", "tar-cut", "xz-cut", "zip"])
+def test_what_is_no_whole_archive_is_422(session, data):
+    refused(session.seed(repo=data))
+    assert session.out("ls -A /repo") == ""
+    session.seeded(repo=tar({"a": b"1"}))
+
+
+@pytest.mark.parametrize("content_type,body", [
+    ("multipart/form-data", b"--b\r\n\r\n--b--\r\n"),
+    ("multipart/form-data; boundary=b", b""),
+    ("multipart/form-data; boundary=b", b"no boundary here"),
+    ("multipart/form-data; boundary=b", b'--b\r\nContent-Disposition: form-data; name="repo_archive"\r\n\r\ncut off'),
+    ("multipart/form-data; boundary=b", b"--b\r\n" + b"X: y\r\n" * 10000 + b"\r\n\r\n--b--\r\n"),
+])
+def test_a_broken_form_is_400(session, content_type, body):
+    response = session.stack.http.post(session.path + "seed/", content=body, headers={"Content-Type": content_type})
+    assert response.status_code == 400, response.text
+    assert isinstance(response.json()["detail"], str)
+    session.seeded(repo=tar({"a": b"1"}))
+
+
+# --- sanitising ---
+
+
+def test_links_that_stay_inside_are_kept_and_others_are_not(session):
+    link = {"type": tarfile.SYMTYPE}
+    session.seeded(repo=tar([
+        member("dir/", mode=0o755), member("dir/target", b"t"), member("inside", linkname="dir/target", **link),
+        member("dir/up", linkname="../dir/target", **link), member("dangling", linkname="not/there", **link),
+        member("out", linkname="../../etc/passwd", **link), member("absolute", linkname="/etc/passwd", **link),
+        member("sly", linkname="dir/../../etc", **link), member("after", b"a")]))
+    found = tree(session)
+    assert set(found) == {"dir", "dir/target", "inside", "dir/up", "dangling", "after"}
+    assert {name for name, entry in found.items() if entry[0] == "l"} == {"inside", "dir/up", "dangling"}
+    assert session.out("cat inside dir/up") == "tt"
+
+
+def test_devices_fifos_and_hardlinks_are_skipped(session):
+    session.seeded(repo=tar([
+        member("a", b"1"), member("hard", type=tarfile.LNKTYPE, linkname="a"),
+        member("shadow", type=tarfile.LNKTYPE, linkname="/etc/shadow"), member("fifo", type=tarfile.FIFOTYPE),
+        member("null", type=tarfile.CHRTYPE, devmajor=1, devminor=3), member("b", b"2")]))
+    assert set(tree(session)) == {"a", "b"}
+    assert session.stack.events("archive sanitised", session=session.id, skipped="4")
+
+
+def test_nothing_is_written_through_a_symlink(session):
+    link = {"type": tarfile.SYMTYPE}
+    session.seeded(repo=tar([
+        member("real/", mode=0o755), member("way", linkname="real", **link), member("way/file", b"x"),
+        member("final", linkname="real/target", **link), member("final", b"a file now"), member("end", b"")]))
+    found = tree(session)
+    assert found["way"][0] == "l" and "way/file" not in found and "real/file" not in found
+    assert found["final"][0] == "f" and "real/target" not in found and "end" in found
+
+
+def test_modes_are_widened_and_special_bits_cleared(session):
+    session.seeded(repo=tar([
+        member("plain", b"", 0o644), member("private", b"", 0o600), member("none", b"", 0o000), member("program", b"", 0o700),
+        member("suid", b"", 0o6755), member("sticky", b"", 0o1777), member("readonly", b"", 0o444), member("world", b"", 0o666),
+        member("dir/", mode=0o700), member("closed/", mode=0o000), member("closed/file", b"x"), member("tmp/", mode=0o1777)]))
+    modes = {name: entry[1] for name, entry in tree(session).items()}
+    assert modes == {"plain": "644", "private": "644", "none": "644", "program": "755", "suid": "755", "sticky": "777",
+                     "readonly": "644", "world": "666", "dir": "755", "closed": "755", "closed/file": "644", "tmp": "777"}
+
+
+def test_everything_belongs_to_the_sandbox_user_missing_parents_too(session):
+    session.seeded(repo=tar([member("a/b/c/file", b"x", uid=0, gid=0, uname="root"), member("own", b"x", uid=12345, gid=54321)]),
+                   skills=tar([member("x/y", b"")]))
+    assert {entry[2] for entry in tree(session).values()} == {"1000:1000"}
+    assert {entry[2] for entry in tree(session, "/skills").values()} == {"1000:1000"}
+    session.run("touch a/b/c/new && rm -r a && stat -c %u:%g /repo | grep 1000:1000", fail_fast=True)
+    assert set(tree(session)) == {"own"}
+
+
+def test_of_duplicate_names_the_last_wins(session):
+    session.seeded(repo=tar([member("a", b"first"), member("b", b"b"), member("a", b"last"), member("./c", b"1"), member("c", b"2")]))
+    assert session.out("cat a c") == "last2"
+
+
+def test_ten_thousand_small_files_arrive(session):
+    session.seeded(repo=gzip.compress(tar({f"d{i % 100}/f{i}": b"%d" % i for i in range(10_000)}), 1))
+    assert session.out("find . -type f | wc -l; cat d99/f9999").split() == ["10000", "9999"]
+
+
+def test_seeding_skills_alone_still_begins_the_patches(create):
+    session = create(extract_patch=True).seeded(skills=tar({"s": b"1"}))
+    assert b"+new" in session.turn("echo new > file")
+
+
+# --- clients that are slow, big or gone ---
+
+
+class Upload:
+    """A seed request on a bare socket, so that the test has each byte in its hand."""
+
+    def __init__(self, session, length):
+        self.socket = socket.create_connection(("127.0.0.1", session.stack.port))
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.send((f"POST {session.path}seed/ HTTP/1.1\r\nHost: sandbox\r\nX-API-Key: {session.stack.key}\r\n"
+                   f"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: {length}\r\n\r\n").encode())
+        self.send(b'--b\r\nContent-Disposition: form-data; name="repo_archive"; filename="a"\r\n\r\n')
+
+    def send(self, data):
+        self.socket.sendall(data)
+
+    def status(self):
+        return int(self.socket.makefile("rb").readline().split()[1])
+
+    def close(self):
+        self.socket.close()
+
+
+def spool_files(stack):
+    """Descriptors of workers that stand for unlinked spool files."""
+    found = []
+    for pid in stack.children("worker"):
+        try:
+            links = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+        except OSError:
+            continue
+        found += [link for link in links if "/state/spool/" in link]
+    return found
+
+
+def test_a_client_that_leaves_in_the_middle_leaves_an_unseeded_session(session):
+    archive = tar({"a": b"1" * 5 * MIB})
+    upload = Upload(session, len(archive) + 1000)
+    upload.send(archive[:3 * MIB])
+    eventually(lambda: spool_files(session.stack), what="an upload that has begun")
+    upload.close()
+    eventually(lambda: not spool_files(session.stack))
+    assert session.out("ls -A /repo") == ""
+    session.seeded(repo=tar({"b": b"2"}))
+    assert session.out("ls -A") == "b"
+
+
+def test_a_slow_uploader_blocks_nobody(session, create, stack):
+    archive = tar({"slow": b"1" * 2000})
+    tail = b"\r\n--b--\r\n"
+    upload = Upload(session, 78 + len(archive) + len(tail))
+    stop = threading.Event()
+
+    def dribble():
+        at = 0
+        while not stop.wait(0.1):
+            upload.send(archive[at:at + 1])
+            at += 1
+        upload.send(archive[at:] + tail)
+        return upload.status()
+
+    slow = Background(dribble)
+    eventually(lambda: spool_files(stack), what="an upload that has begun")
+    begun = time.monotonic()
+    assert stack.http.get("/-/health/").status_code == 200
+    assert stack.docker.inspect(session.container)["State"]["Running"]
+    assert create().out("echo other") == "other"
+    for i in range(10):
+        assert session.out(f"echo {i}") == str(i)
+    session.write("/repo/meanwhile", b"x")
+    assert time.monotonic() - begun < 5
+    stop.set()
+    assert slow.result() == 204
+    assert session.out("ls -A; wc -c < slow").split() == ["meanwhile", "slow", "2000"]
+    upload.close()
+
+
+def test_a_session_closed_during_the_upload_is_404_for_the_uploader(session, stack):
+    archive = tar({"a": b"1" * 5000})
+    tail = b"\r\n--b--\r\n"
+    upload = Upload(session, 78 + len(archive) + len(tail))
+    upload.send(archive[:3000])
+    eventually(lambda: spool_files(stack), what="an upload that has begun")
+    assert session.close().status_code == 204
+    upload.send(archive[3000:] + tail)
+    assert upload.status() == 404
+    upload.close()
+
+
+@pytest.mark.timeout(240)
+def test_a_gigabyte_is_seeded_in_flat_memory(session, stack):
+    size = 1 << 30
+    info, _ = member("zeros")
+    info.size = size
+    head = info.tobuf(tarfile.PAX_FORMAT)
+    kind, frame = multipart([("repo_archive", "big.tar", b"@@")])
+    before, after = frame.split(b"@@")
+
+    def body():
+        yield before + head
+        zeros = bytes(MIB)
+        for _ in range(size // MIB):
+            yield zeros
+        yield bytes(1024) + after
+
+    length = len(before) + len(head) + size + 1024 + len(after)
+    baseline = {pid: rss_anon(pid) for pid in stack.children("worker")}
+    peak = dict(baseline)
+    done = threading.Event()
+
+    def watch():
+        while not done.wait(0.05):
+            for pid in stack.children("worker"):
+                peak[pid] = max(peak.get(pid, 0), rss_anon(pid))
+
+    watcher = Background(watch)
+    try:
+        response = stack.http.post(session.path + "seed/", content=body(), timeout=200,
+                                   headers={"Content-Type": kind, "Content-Length": str(length)})
+    finally:
+        done.set()
+        watcher.result()
+    assert response.status_code == 204, response.text
+    assert session.out("stat -c %s zeros") == str(size)
+    typical = min(baseline.values())
+    grown = {pid: (now - baseline.get(pid, typical)) // 1024 for pid, now in peak.items()}
+    assert max(grown.values()) < 16 * 1024, f"kB grown by pid: {grown}"
+
+
+def test_chunked_uploads_work(session):
+    archive = io.BytesIO(tar({"a": b"1" * 300_000}))
+    kind, frame = multipart([("repo_archive", "a.tar", b"@@")])
+    before, after = frame.split(b"@@")
+
+    def body():
+        yield before
+        yield from iter(lambda: archive.read(7001), b"")
+        yield after
+
+    response = session.stack.http.post(session.path + "seed/", content=body(), headers={"Content-Type": kind})
+    assert response.status_code == 204, response.text
+    assert session.out("wc -c < a") == "300000"
