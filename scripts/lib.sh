@@ -55,39 +55,39 @@ kill_tree() {
 # step LABEL COMMAND…: run it quietly. Shows that it goes on once it takes longer than a second; the tail of its output
 # when it fails. Returns the command's status.
 step() (
-    label=$1
+    step_label=$1
     shift
-    log=$(mktemp)
-    begun=$(date +%s)
-    "$@" >"$log" 2>&1 </dev/null &
-    pid=$!
-    trap 'kill_tree "$pid"; rm -f "$log"; exit 130' INT TERM HUP
-    shown=-1
-    tick=0
-    while kill -0 "$pid" 2>/dev/null; do
+    step_log=$(mktemp)
+    step_begun=$(date +%s)
+    "$@" >"$step_log" 2>&1 </dev/null &
+    step_pid=$!
+    trap 'kill_tree "$step_pid"; rm -f "$step_log"; exit 130' INT TERM HUP
+    step_shown=-1
+    step_tick=0
+    while kill -0 "$step_pid" 2>/dev/null; do
         sleep 0.1
-        tick=$((tick + 1))
-        [ $((tick % 10)) -eq 0 ] || continue
-        took=$(($(date +%s) - begun))
+        step_tick=$((step_tick + 1))
+        [ $((step_tick % 10)) -eq 0 ] || continue
+        step_took=$(($(date +%s) - step_begun))
         if [ -n "$tty" ]; then
-            printf '\r\033[K%s … %d s  %.50s' "$label" "$took" "$(tail -n 1 "$log" | tr -cd '[:print:]')" >&2
-            shown=$took
-        elif [ "$shown" -lt 0 ] || [ $((took - shown)) -ge 10 ]; then
-            if [ "$shown" -lt 0 ]; then say "$label …"; else say "$label … $took s"; fi
-            shown=$took
+            printf '\r\033[K%s … %d s  %.50s' "$step_label" "$step_took" "$(tail -n 1 "$step_log" | tr -cd '[:print:]')" >&2
+            step_shown=$step_took
+        elif [ "$step_shown" -lt 0 ] || [ $((step_took - step_shown)) -ge 10 ]; then
+            if [ "$step_shown" -lt 0 ]; then say "$step_label …"; else say "$step_label … $step_took s"; fi
+            step_shown=$step_took
         fi
     done
-    status=0
-    wait "$pid" || status=$?
-    [ -z "$tty" ] || [ "$shown" -lt 0 ] || printf '\r\033[K' >&2
-    if [ "$status" -ne 0 ]; then
-        say "$label: failed (status $status); the end of its output:"
-        tail -n 25 "$log" | sed 's/^/    /' >&2
-    elif [ "$shown" -ge 0 ]; then
-        say "$label: done ($(($(date +%s) - begun)) s)"
+    step_status=0
+    wait "$step_pid" || step_status=$?
+    [ -z "$tty" ] || [ "$step_shown" -lt 0 ] || printf '\r\033[K' >&2
+    if [ "$step_status" -ne 0 ]; then
+        say "$step_label: failed (status $step_status); the end of its output:"
+        tail -n 25 "$step_log" | sed 's/^/    /' >&2
+    elif [ "$step_shown" -ge 0 ]; then
+        say "$step_label: done ($(($(date +%s) - step_begun)) s)"
     fi
-    rm -f "$log"
-    exit "$status"
+    rm -f "$step_log"
+    exit "$step_status"
 )
 
 # Does PID run a program called NAME (or NAME followed by anything) with TEXT in its command line? Guards against pid

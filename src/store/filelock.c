@@ -18,6 +18,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#define AGAIN 2 /* the file was unlinked between open and lock */
+
 static int lock_path(const char *dir, const char *id, char *out, size_t size)
 {
     int n = snprintf(out, size, "%s/%s.lock", dir, id);
@@ -62,8 +64,6 @@ static int advance_fence(int fd, uint64_t *ret)
 
 /* With the kernel's lock on fd: 1 it is the session's lock, AGAIN the file was unlinked before we had it, -1.
  */
-#define AGAIN 2
-
 static int confirm(int fd, const char *path, struct sbx_lock *lock, struct sbx_err *err)
 {
     int named = still_named(fd, path);

@@ -1,0 +1,147 @@
+/* Routes, statuses and text of the API that need no service. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "api/internal.h"
+
+#define ID "550e8400-e29b-41d4-a716-446655440000"
+
+static sbx_handler *found(const char *method, const char *path, char *id, const char **allow)
+{
+    const struct sbx_route *route = sbx_route_find("/api/v1", method, path, id, allow);
+    return route ? route->handler : NULL;
+}
+
+static void a_route_is_found_under_the_prefix_and_at_the_root_with_and_without_slash(void **state)
+{
+    static const char *const PATHS[] = {"/session", "/session/", "/api/v1/session", "/api/v1/session/"};
+    char id[SBX_UUID_LEN + 1];
+    const char *allow;
+    for (size_t i = 0; i < SBX_ARRAY_LEN(PATHS); i++)
+        assert_ptr_equal(found("POST", PATHS[i], id, &allow), sbx_handle_create);
+}
+
+static void the_id_of_the_path_is_handed_over(void **state)
+{
+    char id[SBX_UUID_LEN + 1];
+    const char *allow;
+    assert_ptr_equal(found("POST", "/api/v1/session/" ID "/seed/", id, &allow), sbx_handle_seed);
+    assert_string_equal(id, ID);
+    assert_ptr_equal(found("DELETE", "/session/" ID, id, &allow), sbx_handle_close);
+    assert_string_equal(id, ID);
+}
+
+static void an_id_that_is_no_uuid_names_no_session(void **state)
+{
+    static const char *const PATHS[] = {"/session/x/", "/session/550e8400-e29b-41d4-a716-44665544000g/",
+                                        "/session/..%2f/", "/session/" ID "0/"};
+    char id[SBX_UUID_LEN + 1];
+    const char *allow;
+    for (size_t i = 0; i < SBX_ARRAY_LEN(PATHS); i++) {
+        assert_ptr_equal(found("POST", PATHS[i], id, &allow), sbx_handle_run);
+        assert_string_equal(id, "");
+    }
+}
+
+static void unknown_paths_have_no_route(void **state)
+{
+    static const char *const PATHS[] = {"/",
+                                        "",
+                                        "/sessions",
+                                        "/session//",
+                                        "/api/v1",
+                                        "/api/v1/",
+                                        "/api/v1session",
+                                        "/session/" ID "/x",
+                                        "/session/" ID "//",
+                                        "/api/v1/api/v1/session",
+                                        "/-/",
+                                        "/-/healthz"};
+    char id[SBX_UUID_LEN + 1];
+    const char *allow;
+    for (size_t i = 0; i < SBX_ARRAY_LEN(PATHS); i++) {
+        assert_null(found("GET", PATHS[i], id, &allow));
+        assert_null(allow);
+    }
+}
+
+static void a_wrong_method_says_which_are_allowed(void **state)
+{
+    char id[SBX_UUID_LEN + 1];
+    const char *allow;
+    assert_null(found("PUT", "/session/" ID "/", id, &allow));
+    assert_string_equal(allow, "POST, DELETE");
+    assert_null(found("POST", "/-/health/", id, &allow));
+    assert_string_equal(allow, "GET");
+}
+
+/* The JSON string made of pieces of text. */
+static void spell(const char *bytes, size_t n, size_t piece, const char *want)
+{
+    struct sbx_spool spool;
+    struct sbx_err err = SBX_ERR_INIT;
+    char got[256] = "";
+    sbx_spool_init(&spool, "/tmp", 4096, 4096);
+    struct sbx_text text = {.spool = &spool, .err = &err};
+    for (size_t at = 0; at < n; at += piece)
+        assert_int_equal(sbx_text_add(&text, bytes + at, n - at < piece ? n - at : piece), 0);
+    assert_int_equal(sbx_text_end(&text), 0);
+    assert_true(sbx_spool_read(&spool, 0, got, sizeof(got) - 1, &err) >= 0);
+    assert_string_equal(got, want);
+    sbx_spool_done(&spool);
+}
+
+static void characters_survive_being_cut_anywhere(void **state)
+{
+    static const char TEXT[] = "a\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80z";
+    for (size_t piece = 1; piece <= sizeof(TEXT); piece++)
+        spell(TEXT, sizeof(TEXT) - 1, piece, TEXT);
+}
+
+static void invalid_bytes_are_replaced_the_same_however_they_are_cut(void **state)
+{
+    static const char BYTES[] = "a\xff\xc3(\xe2\x82z\xf0\x9f\x98";
+    for (size_t piece = 1; piece <= sizeof(BYTES); piece++)
+        spell(BYTES, sizeof(BYTES) - 1, piece, "a\xef\xbf\xbd\xef\xbf\xbd(\xef\xbf\xbdz\xef\xbf\xbd");
+}
+
+static void control_bytes_and_nul_are_escaped(void **state)
+{
+    spell("\0\n\"\\\x1b", 5, 1, "\\u0000\\n\\\"\\\\\\u001b");
+}
+
+static void every_kind_of_error_has_its_status(void **state)
+{
+    static const struct {
+        enum sbx_err_kind kind;
+        int status;
+    } WANT[] = {{SBX_ERR_INTERNAL, 500},    {SBX_ERR_BAD_REQUEST, 400}, {SBX_ERR_FORBIDDEN, 403},
+                {SBX_ERR_NOT_FOUND, 404},   {SBX_ERR_CONFLICT, 409},    {SBX_ERR_TOO_LARGE, 413},
+                {SBX_ERR_INVALID, 422},     {SBX_ERR_LIMITED, 429},     {SBX_ERR_UPSTREAM, 502},
+                {SBX_ERR_UNAVAILABLE, 503}, {SBX_ERR_TIMEOUT, 504}};
+    for (size_t i = 0; i < SBX_ARRAY_LEN(WANT); i++) {
+        struct sbx_err err = {.kind = WANT[i].kind};
+        assert_int_equal(sbx_status_of(&err), WANT[i].status);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_route_is_found_under_the_prefix_and_at_the_root_with_and_without_slash),
+        cmocka_unit_test(the_id_of_the_path_is_handed_over),
+        cmocka_unit_test(an_id_that_is_no_uuid_names_no_session),
+        cmocka_unit_test(unknown_paths_have_no_route),
+        cmocka_unit_test(a_wrong_method_says_which_are_allowed),
+        cmocka_unit_test(characters_survive_being_cut_anywhere),
+        cmocka_unit_test(invalid_bytes_are_replaced_the_same_however_they_are_cut),
+        cmocka_unit_test(control_bytes_and_nul_are_escaped),
+        cmocka_unit_test(every_kind_of_error_has_its_status),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
