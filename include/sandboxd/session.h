@@ -82,6 +82,7 @@ struct sbx_exec_spec {
     const char *command; /* for the shell, or … */
     size_t command_len;
     const char *const *argv; /* … NULL-terminated argv; then command is NULL */
+    const char *builtin;     /* a function of the agent with argv as its arguments, see SBX_TAG_BUILTIN; or NULL */
     const char *const *env;  /* NAME=value on top of the session's; NULL-terminated or NULL */
     const char *cwd;         /* NULL: /repo */
     const void *stdin_data;  /* NULL: /dev/null */
@@ -127,6 +128,9 @@ int sbx_session_write(struct sbx_session *session, struct sbx_write *files, size
 
 /* A batch of writes is over: advance the patch baseline when `any` of it succeeded (sessions with extract_patch). */
 int sbx_session_written(struct sbx_session *session, bool any, struct sbx_err *err) SBX_MUST_CHECK;
+
+/* Leave a directory ("/repo", "/skills") empty. */
+int sbx_session_clear(struct sbx_session *session, const char *target, struct sbx_err *err) SBX_MUST_CHECK;
 
 /* Extract a sanitised tar (bytes [0, size) of fd) into directory `target` ("/repo", "/skills"). */
 int sbx_session_extract(struct sbx_session *session, const char *target, int fd, int64_t size, struct sbx_err *err) SBX_MUST_CHECK;

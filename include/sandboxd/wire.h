@@ -85,6 +85,7 @@ enum sbx_tag {
     SBX_TAG_SPLIT = 22,   /* u32: 1 = stderr on a channel of its own */
     SBX_TAG_KEEP = 23,    /* u32: 1 = survives the end of this connection */
     SBX_TAG_REQUEST = 24, /* request id, for the agent's own messages */
+    SBX_TAG_BUILTIN = 25, /* text: a function of the agent instead of a program, ARGs are its arguments: clear DIR… */
     SBX_TAG_CODE = 32,    /* u32: exit code as a shell would say it (128 + signal) */
     SBX_TAG_SIGNAL = 33,  /* u32 */
     SBX_TAG_REASON = 34,  /* u32: enum sbx_exit_reason */

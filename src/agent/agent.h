@@ -91,7 +91,8 @@ struct spawn_report { /* filled in by the child when it does not get as far as e
     int err;
 };
 struct spawn {
-    const char *shell; /* program to execute as it is; NULL: argv[0], found through PATH */
+    const char *builtin; /* NULL: a program */
+    const char *shell;   /* program to execute as it is; NULL: argv[0], found through PATH */
     char **argv;
     char **envp;
     const char *cwd;
@@ -121,7 +122,8 @@ struct request {
     char *arena;
     char *command; /* NULL: argv was given */
     size_t command_len;
-    char **argv; /* for a command: filled in by request_use_shell */
+    char *builtin; /* NULL: a program */
+    char **argv;   /* for a command: filled in by request_use_shell */
     char **envp;
     const char *cwd;
     uint32_t timeout_ms;
@@ -151,6 +153,7 @@ struct exec {
     int status; /* of wait4, once reaped */
     int64_t user_us, system_us, max_rss;
     int64_t started, ended;
+    uint64_t kills;   /* of the memory limit, when it started */
     int64_t deadline; /* of the command's timeout */
     uint32_t reason;  /* why the tree was ended, SBX_EXIT_EXITED when it was not */
     char cwd[128], program[128];
@@ -201,6 +204,14 @@ void input_add(struct exec *exec, const uint8_t *data, size_t n, int64_t now);
 void input_eof(struct exec *exec);
 void input_write(struct exec *exec);
 void input_close(struct exec *exec);
+
+/* builtin.c: in the command's process, as the user. */
+bool builtin_known(const char *name);
+int builtin_run(const char *name, char **argv); /* the exit code */
+
+/* memory.c: processes that the container's memory limit has killed so far; 0 where that cannot be known. */
+void memory_init(void);
+uint64_t memory_kills(void);
 
 /* kill.c */
 void tree_terminate(struct exec *exec, int64_t now);

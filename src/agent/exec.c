@@ -100,7 +100,8 @@ static void start(uint32_t stream, struct exec *exec, const struct request *requ
         close_pipes(&pipes);
         return;
     }
-    struct spawn spawn = {.shell = shell->path,
+    struct spawn spawn = {.builtin = request->builtin,
+                          .shell = shell->path,
                           .argv = request->argv,
                           .envp = request->envp,
                           .cwd = request->cwd,
@@ -125,6 +126,7 @@ static void start(uint32_t stream, struct exec *exec, const struct request *requ
                       .pid = pid,
                       .start_ticks = spawn.tag ? 0 : proc_start_ticks(pid),
                       .started = now,
+                      .kills = memory_kills(),
                       .deadline = request->timeout_ms > 0 ? now + (int64_t)request->timeout_ms * MS : NEVER,
                       .out = {pipes.out[0], pipes.err[0]},
                       .credit = SBX_WIRE_WINDOW,
@@ -256,9 +258,10 @@ static void send_exit(const struct exec *exec)
     int status = exec->reaped ? exec->status : SIGKILL;
     uint32_t sig = WIFSIGNALED(status) ? (uint32_t)WTERMSIG(status) : 0;
     uint32_t code = sig ? 128 + sig : (uint32_t)WEXITSTATUS(status);
-    uint32_t reason = exec->reason != SBX_EXIT_EXITED ? exec->reason
-                      : sig                           ? SBX_EXIT_SIGNALLED
-                                                      : SBX_EXIT_EXITED;
+    uint32_t reason = exec->reason != SBX_EXIT_EXITED                         ? exec->reason
+                      : code == 128 + SIGKILL && memory_kills() > exec->kills ? SBX_EXIT_OOM
+                      : sig                                                   ? SBX_EXIT_SIGNALLED
+                                                                              : SBX_EXIT_EXITED;
     int64_t end = exec->reaped && exec->ending == NOT_ENDING ? exec->ended : now_us();
 
     size_t n = sbx_field_put_u32(out, sizeof(out), 0, SBX_TAG_CODE, reason == SBX_EXIT_TIMEOUT ? 124 : code);

@@ -138,6 +138,7 @@ int main(int argc, char **argv)
         return complain("cannot start: ", text_errno(errno));
     setup_directories(n_dirs > 0 ? dirs : NULL, n_dirs);
     proc_init();
+    memory_init();
     conn_init();
     struct shell shell;
     (void)shell_find(&shell); /* the first command finds the answer in the cache */

@@ -80,6 +80,8 @@ static int take_command(struct request *request, char **arena, size_t *args, con
     }
     if (field->tag == SBX_TAG_CWD) {
         request->cwd = text;
+    } else if (field->tag == SBX_TAG_BUILTIN) {
+        request->builtin = text;
     } else if (field->tag == SBX_TAG_COMMAND) {
         request->command = text;
         request->command_len = field->len;
@@ -122,7 +124,8 @@ static int parse_commands(struct request *request, char **arena, const uint8_t *
     size_t off = 0, args = 0;
 
     while (sbx_field_next(payload, n, &off, &field)) {
-        if (field.tag == SBX_TAG_COMMAND || field.tag == SBX_TAG_ARG || field.tag == SBX_TAG_CWD) {
+        if (field.tag == SBX_TAG_COMMAND || field.tag == SBX_TAG_ARG || field.tag == SBX_TAG_CWD ||
+            field.tag == SBX_TAG_BUILTIN) {
             int err = take_command(request, arena, &args, &field, why);
             if (err != 0)
                 return err;
@@ -134,6 +137,9 @@ static int parse_commands(struct request *request, char **arena, const uint8_t *
     *why = "the request is malformed";
     if (off != n || (request->command != NULL) == (args > 0))
         return EINVAL;
+    *why = "the agent has no such function";
+    if (request->builtin && (request->command || !builtin_known(request->builtin)))
+        return ENOSYS;
     return 0;
 }
 

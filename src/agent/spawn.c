@@ -66,6 +66,8 @@ static _Noreturn void run_child(const struct spawn *spawn)
     sigprocmask(SIG_SETMASK, &none, NULL);
     if (chdir(spawn->cwd) < 0)
         fail(spawn, SPAWN_CWD);
+    if (spawn->builtin)
+        _exit(builtin_run(spawn->builtin, spawn->argv));
     environ = spawn->envp;
     if (spawn->shell)
         execv(spawn->shell, spawn->argv);

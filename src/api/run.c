@@ -103,12 +103,14 @@ static int put_result(struct run *run, const char *command, size_t len, const st
         snprintf(signal, sizeof(signal), "%d", result->signal);
     char rest[400];
     snprintf(rest, sizeof(rest),
-             ",\"exit_code\":%d,\"duration_ms\":%.3f,\"timed_out\":%s,\"signal\":%s,\"truncated\":%s,"
+             ",\"exit_code\":%d,\"duration_ms\":%.3f,\"timed_out\":%s,\"signal\":%s,\"oom_killed\":%s,"
+             "\"truncated\":%s,"
              "\"dropped_bytes\":%llu,"
              "\"usage\":{\"user_ms\":%.3f,\"system_ms\":%.3f,\"max_rss_bytes\":%lld}}",
              result->code, (double)result->duration_us / 1000, timed_out ? "true" : "false", signal,
-             dropped ? "true" : "false", (unsigned long long)dropped, (double)result->user_us / 1000,
-             (double)result->system_us / 1000, (long long)result->max_rss_bytes);
+             result->reason == SBX_EXIT_OOM ? "true" : "false", dropped ? "true" : "false",
+             (unsigned long long)dropped, (double)result->user_us / 1000, (double)result->system_us / 1000,
+             (long long)result->max_rss_bytes);
     return put(run, rest, err);
 }
 

@@ -105,18 +105,32 @@ static int look_first(struct sbx_call *call, struct sbx_err *err)
     return rc;
 }
 
+/* A seed that failed half-way (disk full, dockerd restarted) leaves the directories empty, so that it can be
+ * tried again. */
+static void take_back(struct sbx_session *session, const struct spooled *spooled)
+{
+    for (int i = 0; i < ARCHIVES; i++) {
+        struct sbx_err err = SBX_ERR_INIT;
+        if (spooled->fd[i] >= 0 && sbx_session_clear(session, ARCHIVE[i].target, &err) < 0)
+            sbx_log_err(SBX_LOG_WARNING, "a failed seed could not be taken back", &err);
+    }
+}
+
 static int extract(struct sbx_call *call, const struct spooled *spooled, struct sbx_err *err)
 {
     struct sbx_session session;
     if (sbx_session_open(call->engine, call->id, &session, err) < 0)
         return -1;
     int rc = check_unseeded(&session.record, err);
+    bool touched = rc == 0;
     for (int i = 0; rc == 0 && i < ARCHIVES; i++) {
         if (spooled->fd[i] >= 0)
             rc = sbx_session_extract(&session, ARCHIVE[i].target, spooled->fd[i], spooled->size[i], err);
     }
     if (rc == 0)
         rc = sbx_session_seeded(&session, err);
+    if (rc < 0 && touched)
+        take_back(&session, spooled);
     sbx_session_done(&session, rc < 0 ? err : NULL);
     return rc;
 }

@@ -9,6 +9,8 @@
 static la_ssize_t write_block(struct archive *out, void *arg, const void *data, size_t n)
 {
     struct sbx_tar_writer *writer = arg;
+    if (writer->closing)
+        return (la_ssize_t)n;
     if (sbx_write_full(writer->fd, data, n, &writer->error) < 0) {
         writer->error.kind = SBX_ERR_UNAVAILABLE;
         archive_set_error(out, EIO, "the output failed");
@@ -46,9 +48,13 @@ int sbx_tar_writer_open(struct sbx_tar_writer *writer, int fd, int64_t uid, int6
 
 void sbx_tar_writer_done(struct sbx_tar_writer *writer)
 {
-    /* after a failure nothing more may reach fd, which freeing would otherwise try */
-    if (writer->out)
+    /* libarchive lets go of its buffer in a close only, which writes. After a failure that must not reach fd,
+     * and marked as failed it does not fill up an unfinished member first. */
+    writer->closing = true;
+    if (writer->out) {
         archive_write_fail(writer->out);
+        archive_write_close(writer->out);
+    }
     archive_write_free(writer->out);
     archive_entry_free(writer->entry);
     writer->out = NULL;
@@ -78,5 +84,9 @@ int sbx_tar_writer_data(struct sbx_tar_writer *writer, const void *data, size_t 
 
 int sbx_tar_writer_finish(struct sbx_tar_writer *writer, struct sbx_err *err)
 {
-    return archive_write_close(writer->out) == ARCHIVE_OK ? 0 : writer_failed(writer, err);
+    if (archive_write_close(writer->out) != ARCHIVE_OK)
+        return writer_failed(writer, err);
+    archive_write_free(writer->out);
+    writer->out = NULL;
+    return 0;
 }

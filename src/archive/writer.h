@@ -7,6 +7,7 @@
 
 #include <archive.h>
 #include <archive_entry.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "sandboxd/base/err.h"
@@ -18,6 +19,7 @@ struct sbx_tar_writer {
     int64_t uid, gid;
     int64_t bytes;        /* written to fd */
     struct sbx_err error; /* of a write */
+    bool closing;         /* being let go of: nothing is written any more */
 };
 
 struct sbx_tar_member {

@@ -162,7 +162,7 @@ int sbx_link_pump(struct sbx_link *link, int timeout_ms, struct sbx_err *err)
         return -1;
     if (ready == 0) {
         if (partial && sbx_now_ms() - link->heard_ms >= SBX_WIRE_SILENCE_MS)
-            sbx_frame_skip(&link->reader); /* half a frame of somebody who is gone */
+            (void)sbx_frame_resync(&link->reader); /* half a frame of somebody who is gone */
         return timeout_ms < 0 || limit < timeout_ms ? 1 : 0;
     }
     if ((fd.revents & POLLOUT) && flush(link, err) < 0)

@@ -39,8 +39,9 @@ static int put_exec(struct sbx_link *link, uint32_t stream, const struct sbx_exe
                     struct sbx_err *err)
 {
     size_t cwd = spec->cwd ? strlen(spec->cwd) : 0;
-    size_t size = sbx_field_size(spec->command_len) + list_size(spec->argv) + list_size(spec->env) +
-                  sbx_field_size(cwd) + 3 * sbx_field_size(sizeof(uint32_t));
+    size_t builtin = spec->builtin ? strlen(spec->builtin) : 0;
+    size_t size = sbx_field_size(spec->command_len) + sbx_field_size(builtin) + list_size(spec->argv) +
+                  list_size(spec->env) + sbx_field_size(cwd) + 3 * sbx_field_size(sizeof(uint32_t));
     if (size > SBX_MESSAGE_MAX)
         return sbx_err_set(err, SBX_ERR_INVALID, "the command and its environment are larger than %d bytes",
                            SBX_MESSAGE_MAX);
@@ -53,6 +54,8 @@ static int put_exec(struct sbx_link *link, uint32_t stream, const struct sbx_exe
     n = sbx_field_put_u32(payload, size, n, SBX_TAG_SPLIT, spec->split ? 1 : 0);
     if (cwd > 0)
         n = sbx_field_put(payload, size, n, SBX_TAG_CWD, spec->cwd, cwd);
+    if (builtin > 0)
+        n = sbx_field_put(payload, size, n, SBX_TAG_BUILTIN, spec->builtin, builtin);
     n = put_list(payload, size, n, SBX_TAG_ENV, spec->env);
     n = put_list(payload, size, n, SBX_TAG_ARG, spec->argv);
     if (spec->command)

@@ -71,6 +71,35 @@ int sbx_session_write(struct sbx_session *session, struct sbx_write *files, size
     return rc;
 }
 
+struct words {
+    char text[200];
+    size_t len;
+};
+
+static int on_words(void *arg, int channel, const void *data, size_t n, struct sbx_err *err)
+{
+    struct words *words = arg;
+    size_t room = sizeof(words->text) - 1 - words->len;
+    n = n < room ? n : room;
+    memcpy(words->text + words->len, data, n);
+    words->len += n;
+    return 0;
+}
+
+int sbx_session_clear(struct sbx_session *session, const char *target, struct sbx_err *err)
+{
+    const char *const argv[] = {target, NULL};
+    struct sbx_exec_spec spec = {.builtin = "clear", .argv = argv, .cwd = "/"};
+    struct sbx_exec_result result;
+    struct words words = {.len = 0};
+    if (sbx_session_exec(session, &spec, on_words, &words, &result, err) < 0)
+        return -1;
+    if (result.code == 0)
+        return 0;
+    return sbx_err_set(err, SBX_ERR_UPSTREAM, "%s cannot be emptied: %s%s", target, words.text,
+                       result.message);
+}
+
 int sbx_session_extract(struct sbx_session *session, const char *target, int fd, int64_t size,
                         struct sbx_err *err)
 {

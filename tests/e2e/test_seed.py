@@ -230,14 +230,17 @@ def test_seeding_skills_alone_still_begins_the_patches(create):
 
 
 class Upload:
-    """A seed request on a bare socket, so that the test has each byte in its hand."""
+    """A seed request on a bare socket, so that the test has each byte of the archive in its hand."""
 
-    def __init__(self, session, length):
-        self.socket = socket.create_connection(("127.0.0.1", session.stack.port))
+    HEAD = b'--b\r\nContent-Disposition: form-data; name="repo_archive"; filename="a"\r\n\r\n'
+    TAIL = b"\r\n--b--\r\n"
+
+    def __init__(self, session, archive_size):
+        self.socket = socket.create_connection(("127.0.0.1", session.stack.port), timeout=30)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.send((f"POST {session.path}seed/ HTTP/1.1\r\nHost: sandbox\r\nX-API-Key: {session.stack.key}\r\n"
-                   f"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: {length}\r\n\r\n").encode())
-        self.send(b'--b\r\nContent-Disposition: form-data; name="repo_archive"; filename="a"\r\n\r\n')
+                   "Content-Type: multipart/form-data; boundary=b\r\n"
+                   f"Content-Length: {len(self.HEAD) + archive_size + len(self.TAIL)}\r\n\r\n").encode() + self.HEAD)
 
     def send(self, data):
         self.socket.sendall(data)
@@ -263,7 +266,7 @@ def spool_files(stack):
 
 def test_a_client_that_leaves_in_the_middle_leaves_an_unseeded_session(session):
     archive = tar({"a": b"1" * 5 * MIB})
-    upload = Upload(session, len(archive) + 1000)
+    upload = Upload(session, len(archive))
     upload.send(archive[:3 * MIB])
     eventually(lambda: spool_files(session.stack), what="an upload that has begun")
     upload.close()
@@ -275,8 +278,7 @@ def test_a_client_that_leaves_in_the_middle_leaves_an_unseeded_session(session):
 
 def test_a_slow_uploader_blocks_nobody(session, create, stack):
     archive = tar({"slow": b"1" * 2000})
-    tail = b"\r\n--b--\r\n"
-    upload = Upload(session, 78 + len(archive) + len(tail))
+    upload = Upload(session, len(archive))
     stop = threading.Event()
 
     def dribble():
@@ -284,7 +286,7 @@ def test_a_slow_uploader_blocks_nobody(session, create, stack):
         while not stop.wait(0.1):
             upload.send(archive[at:at + 1])
             at += 1
-        upload.send(archive[at:] + tail)
+        upload.send(archive[at:] + upload.TAIL)
         return upload.status()
 
     slow = Background(dribble)
@@ -305,12 +307,11 @@ def test_a_slow_uploader_blocks_nobody(session, create, stack):
 
 def test_a_session_closed_during_the_upload_is_404_for_the_uploader(session, stack):
     archive = tar({"a": b"1" * 5000})
-    tail = b"\r\n--b--\r\n"
-    upload = Upload(session, 78 + len(archive) + len(tail))
+    upload = Upload(session, len(archive))
     upload.send(archive[:3000])
     eventually(lambda: spool_files(stack), what="an upload that has begun")
     assert session.close().status_code == 204
-    upload.send(archive[3000:] + tail)
+    upload.send(archive[3000:] + upload.TAIL)
     assert upload.status() == 404
     upload.close()
 

@@ -1,0 +1,85 @@
+"""Sessions: made, seeded, closed."""
+
+import os
+
+from context import tree
+from figure import case, figure
+from measure import paired, summary
+from transport import clock
+
+
+def container_cycle(bench, closings):
+    """One raw container made and removed; returns what the making took."""
+    made = []
+    taken = clock(lambda: made.append(bench.docker.create(bench.image)))
+    closings.append(clock(lambda: bench.docker.remove(made[0])))
+    return taken
+
+
+def session_cycle(bench, closings, **options):
+    made = []
+    taken = clock(lambda: made.append(bench.service.create(bench.image, **options)))
+    closings.append(clock(lambda: bench.service.close(made[0])))
+    return taken
+
+
+@case("create", "close")
+def create(bench):
+    ours_closed, raw_closed = [], []
+    ours, raw = paired(lambda: session_cycle(bench, ours_closed), lambda: container_cycle(bench, raw_closed), bench.count(20, 5))
+    yield figure("create", "create a session", ours, raw, "create and start", target={"max_ratio": 1.15})
+    yield figure("close", "close a session", summary(ours_closed), summary(raw_closed), "remove")
+
+
+@case("create_patch", "close_patch")
+def create_patch(bench):
+    ours_closed, raw_closed = [], []
+    ours, raw = paired(lambda: session_cycle(bench, ours_closed, extract_patch=True), lambda: container_cycle(bench, raw_closed),
+                       bench.count(12, 3))
+    yield figure("create_patch", "create a session with patch", ours, raw, "create and start")
+    yield figure("close_patch", "close a session with patch", summary(ours_closed), summary(raw_closed), "remove")
+
+
+def seeding(bench, archive, **options):
+    with bench.session(**options) as session:
+        return clock(lambda: bench.service.seed(session, archive))
+
+
+def putting(bench, archive):
+    with bench.container() as container:
+        return clock(lambda: bench.docker.put_archive(container, archive))
+
+
+@case("seed_small", "seed_small_patch")
+def seed_small(bench):
+    archive = tree(2000, 10000)
+    count = bench.count(8, 2)
+    ours, raw = paired(lambda: seeding(bench, archive), lambda: putting(bench, archive), count)
+    yield figure("seed_small", "seed 20 MB in 2,000 files", ours, raw, "PUT archive", target={"max_ratio": 1})
+    ours, raw = paired(lambda: seeding(bench, archive, extract_patch=True), lambda: putting(bench, archive), bench.count(5, 1))
+    yield figure("seed_small_patch", "the same with patch", ours, raw, "PUT archive")
+
+
+@case("seed_large")
+def seed_large(bench):
+    archive = tree(2, 100 * 1000 * 1000)
+    ours, raw = paired(lambda: seeding(bench, archive), lambda: putting(bench, archive), bench.count(5, 2))
+    yield figure("seed_large", "seed 200 MB in 2 files", ours, raw, "PUT archive", target={"max_ratio": 2})
+
+
+@case("tree_seed", "tree_patch")
+def tree_10k(bench):
+    archive = tree(10000, 300)
+    seeds, ours, raw = [], None, None
+    with bench.session() as plain, bench.session(extract_patch=True) as patched, bench.container() as container:
+        seeds.append(clock(lambda: bench.service.seed(plain, archive)))
+        put = summary([clock(lambda: bench.docker.put_archive(container, archive))])
+        bench.service.seed(patched, archive)
+        ours, raw = paired(lambda: clock(lambda: bench.service.run(patched, ["true"])),
+                           lambda: clock(lambda: bench.service.run(plain, ["true"])), bench.count(10, 3), 4, 4, warm=1)
+    if not bench.quick:
+        more, put = paired(lambda: seeding(bench, archive), lambda: putting(bench, archive), 3)
+        seeds = more
+    yield figure("tree_seed", "seed 10,000 files of 300 bytes", seeds if isinstance(seeds, dict) else summary(seeds), put, "PUT archive")
+    yield figure("tree_patch", "one command on 10,000 unchanged files, with patch", ours, raw, "without patch",
+                 cost_ms=ours["p50"] - raw["p50"])

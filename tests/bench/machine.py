@@ -1,0 +1,58 @@
+"""The machine that a result belongs to."""
+
+import datetime
+import os
+import platform
+import re
+import subprocess
+from pathlib import Path
+
+
+def output_of(*command, cwd=None):
+    try:
+        done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return ""
+    return (done.stdout + done.stderr).strip() if done.returncode == 0 else ""
+
+
+def cpu_model():
+    found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    return found.group(1) if found else platform.machine()
+
+
+def commit(root):
+    """As git describes it; a tree that differs from its commit says so."""
+    # A tree of another user is fine to look at.
+    git = ("git", "-c", f"safe.directory={root}")
+    name = output_of(*git, "rev-parse", "--short=12", "HEAD", cwd=root)
+    changed = output_of(*git, "status", "--porcelain", "--untracked-files=no", cwd=root)
+    return (name + " with changes" if changed else name) or "unknown"
+
+
+def load():
+    return os.getloadavg()[0]
+
+
+def describe(docker, root):
+    version, info = docker.call("GET", "/version"), docker.call("GET", "/info")
+    parts = {part["Name"]: part["Version"] for part in version.get("Components", [])}
+    memory_kb = int(re.search(r"^MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text(), re.MULTILINE).group(1))
+    system = re.search(r'^PRETTY_NAME="(.*)"$', Path("/etc/os-release").read_text(), re.MULTILINE)
+    return {
+        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        "commit": commit(root),
+        "cpu": cpu_model(),
+        "cores": os.cpu_count(),
+        "memory_gb": round(memory_kb * 1024 / 1e9, 1),
+        "kernel": platform.release(),
+        "system": system.group(1) if system else "unknown",
+        "dockerd": version["Version"],
+        "runc": parts.get("runc", "unknown"),
+        "containerd": parts.get("containerd", "unknown"),
+        "storage": info.get("Driver", "unknown"),
+        "cgroup": info.get("CgroupVersion", "1"),
+        "nginx": output_of("nginx", "-v").rpartition("/")[2] or "unknown",
+        "python": platform.python_version(),
+        "load_before": round(load(), 2),
+    }
