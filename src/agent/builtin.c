@@ -28,7 +28,7 @@ static unsigned empty(int fd, unsigned depth)
 {
     unsigned left = 0;
     /* a user may have taken the right to change it from himself */
-    (void)fchmod(fd, 0700);
+    (void)!fchmod(fd, 0700);
     DIR *dir = fdopendir(fd);
     if (!dir) {
         close(fd);
@@ -39,7 +39,7 @@ static unsigned empty(int fd, unsigned depth)
         if (is_dot(entry->d_name) || unlinkat(dirfd(dir), entry->d_name, 0) == 0)
             continue;
         if (errno == EISDIR && depth < MAX_DEPTH) {
-            (void)fchmodat(dirfd(dir), entry->d_name, 0700, 0);
+            (void)!fchmodat(dirfd(dir), entry->d_name, 0700, 0);
             int sub = openat(dirfd(dir), entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
             left += sub < 0 ? 1 : empty(sub, depth + 1);
             if (unlinkat(dirfd(dir), entry->d_name, AT_REMOVEDIR) == 0)

@@ -1,7 +1,5 @@
 """Sessions: made, seeded, closed."""
 
-import os
-
 from context import tree
 from figure import case, figure
 from measure import paired, summary
@@ -68,18 +66,14 @@ def seed_large(bench):
 
 
 @case("tree_seed", "tree_patch")
-def tree_10k(bench):
+def tree_of_files(bench):
     archive = tree(10000, 300)
-    seeds, ours, raw = [], None, None
-    with bench.session() as plain, bench.session(extract_patch=True) as patched, bench.container() as container:
-        seeds.append(clock(lambda: bench.service.seed(plain, archive)))
-        put = summary([clock(lambda: bench.docker.put_archive(container, archive))])
-        bench.service.seed(patched, archive)
+    ours, raw = paired(lambda: seeding(bench, archive), lambda: putting(bench, archive), bench.count(4, 1))
+    yield figure("tree_seed", "seed 10,000 files of 300 bytes", ours, raw, "PUT archive")
+    with bench.sessions(1) as (plain,), bench.sessions(1, extract_patch=True) as (patched,):
+        for session in (plain, patched):
+            bench.service.seed(session, archive)
         ours, raw = paired(lambda: clock(lambda: bench.service.run(patched, ["true"])),
                            lambda: clock(lambda: bench.service.run(plain, ["true"])), bench.count(10, 3), 4, 4, warm=1)
-    if not bench.quick:
-        more, put = paired(lambda: seeding(bench, archive), lambda: putting(bench, archive), 3)
-        seeds = more
-    yield figure("tree_seed", "seed 10,000 files of 300 bytes", seeds if isinstance(seeds, dict) else summary(seeds), put, "PUT archive")
-    yield figure("tree_patch", "one command on 10,000 unchanged files, with patch", ours, raw, "without patch",
+    yield figure("tree_patch", "one command over 10,000 unchanged files, with patch", ours, raw, "without patch",
                  cost_ms=ours["p50"] - raw["p50"])
