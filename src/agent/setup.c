@@ -52,8 +52,11 @@ static void reset_signals(void)
     sigset_t all;
     sigfillset(&all);
     sigprocmask(SIG_SETMASK, &all, NULL);
+    /* not signal(2) of the C library: that keeps two signals for itself, and whoever started us may have
+     * ignored them */
+    const unsigned long kernel_default[4] = {0};
     for (int sig = 1; sig < NSIG; sig++)
-        signal(sig, SIG_DFL);
+        (void)!syscall(SYS_rt_sigaction, sig, kernel_default, NULL, sizeof(uint64_t));
 }
 
 static int make_nonblocking(int fd)

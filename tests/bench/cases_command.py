@@ -100,7 +100,7 @@ def files(bench):
 
 
 def output(bench, name, what, size, rounds, each, **options):
-    script = f"yes 0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXY | head -c {size}"
+    script = f"yes 0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXY | head -c {size} || :"
     with bench.session() as session, bench.container() as container:
         ours, raw = paired(ours_run(bench, session, [script], **options), raw_exec(bench, container, script=script), rounds, each, 1)
     return figure(name, what, ours, raw, "exec")

@@ -3,6 +3,7 @@
 import json
 import socket
 import time
+import urllib.parse
 
 TIMEOUT_S = 600
 READ_BYTES = 1 << 18
@@ -202,7 +203,7 @@ class Docker:
 
     def remove_all(self):
         """What an interrupted run left, of this run's label alone."""
-        filters = json.dumps({"label": [self.label]}).replace('"', "%22")
+        filters = urllib.parse.quote(json.dumps({"label": [self.label]}))
         for container in self.call("GET", f"/containers/json?all=1&filters={filters}"):
             self.remove(container["Id"])
 

@@ -1,0 +1,88 @@
+"""A result as a table for the terminal, as Markdown for docs/benchmarks.md, and against the bounds."""
+
+import json
+from pathlib import Path
+
+from figure import faults, words
+
+BEGIN, END = "<!-- result: begin (scripts/bench --doc) -->", "<!-- result: end -->"
+HEAD = ("figure", "ours p50", "p90", "raw p50", "ours/raw", "target", "met", "raw is")
+
+
+def number(value, unit):
+    digits = 0 if value >= 100 else 1 if value >= 10 else 2
+    return f"{value:,.{digits}f} {unit}" if unit != "/s" else f"{value:,.{digits}f}/s"
+
+
+def row(found):
+    unit, raw, ratio = found["unit"], found["raw"], found["ratio"]
+    alone = found["ours"]["n"] == 1
+    return (found["what"], number(found["ours"]["p50"], unit), "" if alone else number(found["ours"]["p90"], unit),
+            number(raw["p50"], unit) if raw else "", f"{ratio:.3f}" if ratio is not None and ratio < 0.1 else f"{ratio:.2f}" if ratio else "",
+            words(found["target"]), {True: "yes", False: "NO", None: ""}[found["met"]], found["raw_what"] or "")
+
+
+def table(figures):
+    rows = [HEAD, *map(row, figures)]
+    widths = [max(len(each[column]) for each in rows) for column in range(len(HEAD))]
+    lines = []
+    for each in rows:
+        cells = [text.ljust(width) if column in (0, 5, 7) else text.rjust(width) for column, (text, width) in enumerate(zip(each, widths))]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
+
+
+def details(figures):
+    """What a table has no room for."""
+    lines = []
+    for found in figures:
+        if "parts_ms" in found:
+            lines.append(f"{found['what']}: " + ", ".join(f"{name} {ms:.3f} ms" for name, ms in found["parts_ms"].items()))
+        if "latency_ms" in found:
+            lines.append(f"{found['what']}: latency p50 {found['latency_ms']['p50']:.2f} ms, p90 {found['latency_ms']['p90']:.2f} ms; "
+                         f"the client's own CPU {found['client_cpu_ms']:.3f} ms a command")
+        if "cost_ms" in found:
+            lines.append(f"{found['what']}: the patch costs {found['cost_ms']:.1f} ms of it")
+        if "largest" in found:
+            lines.append(f"{found['what']}: median of {found['processes']} processes, largest {found['largest']:.1f} MB, "
+                         f"anonymous {found['rss_anon']:.1f} MB")
+    return lines
+
+
+def machine_line(machine):
+    return (f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB, {machine['system']}, kernel {machine['kernel']}; "
+            f"dockerd {machine['dockerd']} ({machine['storage']}, cgroup v{machine['cgroup']}), containerd {machine['containerd']}, "
+            f"runc {machine['runc']}, runtime {machine['runtime']}, nginx {machine['nginx']}; load average {machine['load_before']} before, "
+            f"{machine['load_after']} after; commit {machine['commit']}, {machine['date']}")
+
+
+def exceeded(figures, bounds):
+    """[(name, words)]: bounds that this result exceeds. A figure without a bound is one too: it was forgotten."""
+    wrong = []
+    for found in figures:
+        if found["name"] not in bounds:
+            wrong.append((found["name"], "has no bound in bounds.json"))
+            continue
+        wrong += [(found["name"], text) for text in faults(found, bounds[found["name"]])]
+    return wrong
+
+
+def markdown(result):
+    lines = [machine_line(result["machine"]) + ".", "",
+             "| " + " | ".join(HEAD) + " |", "| --- | ---: | ---: | ---: | ---: | --- | --- | --- |"]
+    lines += ["| " + " | ".join(row(found)) + " |" for found in result["figures"]]
+    return "\n".join([*lines, "", *[f"- {line}" for line in details(result["figures"])]])
+
+
+def write_doc(result, path):
+    """Fill the generated section between the markers."""
+    text = Path(path).read_text(encoding="utf-8")
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise SystemExit(f"{path}: the markers of the generated section are missing")
+    Path(path).write_text(f"{before}{BEGIN}\n{markdown(result)}\n{END}{after}", encoding="utf-8")
+
+
+def read_bounds():
+    return json.loads(Path(__file__).with_name("bounds.json").read_text(encoding="utf-8"))
