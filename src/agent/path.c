@@ -95,11 +95,10 @@ static int enter(struct walk *walk, const char *name)
         return errno == ENOTDIR || errno == ELOOP ? follow(walk, name) : fail(walk, errno, NULL);
     close(walk->fd);
     walk->fd = fd;
-    if (strlen(walk->done) + strlen(name) + 2 > sizeof(walk->done))
+    size_t len = strlen(walk->done);
+    if (len + strlen(name) + 2 > sizeof(walk->done))
         return fail(walk, ENAMETOOLONG, NULL);
-    if (walk->done[0] != '\0')
-        strcat(walk->done, "/");
-    strcat(walk->done, name);
+    text_join(walk->done + len, sizeof(walk->done) - len, len > 0 ? "/" : "", name, NULL);
     return 0;
 }
 

@@ -125,7 +125,7 @@ static size_t list_procs(gid_t tag)
             off += entry->d_reclen;
             if (entry->d_name[0] < '1' || entry->d_name[0] > '9')
                 continue;
-            procs[n].pid = (pid_t)atoi(entry->d_name);
+            procs[n].pid = (pid_t)strtol(entry->d_name, NULL, 10);
             if (procs[n].pid != 1 &&
                 (tag ? read_tagged(entry->d_name, tag, &procs[n]) : read_stat(entry->d_name, &procs[n])))
                 n++;

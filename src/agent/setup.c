@@ -107,7 +107,7 @@ static void make_directory(const char *path)
 static void make_parents(const char *path)
 {
     char part[512];
-    for (size_t i = 1; path[i] != '\0' && i < sizeof(part); i++) {
+    for (size_t i = 1; i < sizeof(part) && path[i] != '\0'; i++) {
         if (path[i] != '/')
             continue;
         memcpy(part, path, i);

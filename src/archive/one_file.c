@@ -1,14 +1,13 @@
 #include <archive.h>
 #include <archive_entry.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "sandboxd/archive.h"
-#include "sandboxd/base/util.h"
 
-#define HEADERS                                                                                              \
-    (16u << 10) /* more than enough beside the content and the names: headers, padding, end marker */
+#define PART ".part"
+/* More than enough beside the content and the names: headers, padding, end marker. */
+#define HEADERS (16u << 10)
 
 static int add(struct archive *out, const char *name, const char *link_to, const void *data, size_t n,
                unsigned mode)
@@ -31,26 +30,36 @@ static int add(struct archive *out, const char *name, const char *link_to, const
     return ret;
 }
 
+/* The whole tar into `tar`, which has room for it. */
+static int make(const char *name, const void *data, size_t n, unsigned mode, void *tar, size_t room,
+                size_t *ret_len)
+{
+    char *part = malloc(strlen(name) + sizeof(PART));
+    struct archive *out = archive_write_new();
+    int ret = -1;
+    if (part && out) {
+        memcpy(stpcpy(part, name), PART, sizeof(PART));
+        if (archive_write_set_format_gnutar(out) == ARCHIVE_OK &&
+            archive_write_open_memory(out, tar, room, ret_len) == ARCHIVE_OK &&
+            add(out, part, NULL, data, n, mode) == 0 && add(out, name, part, NULL, 0, mode) == 0)
+            ret = archive_write_close(out) == ARCHIVE_OK ? 0 : -1;
+    }
+    archive_write_free(out);
+    free(part);
+    return ret;
+}
+
 int sbx_archive_one_file(const char *name, const void *data, size_t n, unsigned mode, void **ret,
                          size_t *ret_len, struct sbx_err *err)
 {
     size_t room = n + HEADERS + 4 * strlen(name);
     size_t used = 0;
-    SBX_AUTO_FREE char *part = NULL;
-    SBX_AUTO_FREE void *tar = malloc(room);
-    struct archive *out = archive_write_new();
-    int made = -1;
-    if (asprintf(&part, "%s.part", name) < 0)
-        part = NULL;
-    if (part && tar && out && archive_write_set_format_gnutar(out) == ARCHIVE_OK &&
-        archive_write_open_memory(out, tar, room, &used) == ARCHIVE_OK &&
-        add(out, part, NULL, data, n, mode) == 0 && add(out, name, part, NULL, 0, mode) == 0)
-        made = archive_write_close(out) == ARCHIVE_OK ? 0 : -1;
-    archive_write_free(out);
-    if (made < 0)
+    void *tar = malloc(room);
+    if (!tar || make(name, data, n, mode, tar, room, &used) < 0) {
+        free(tar);
         return sbx_err_set(err, SBX_ERR_INTERNAL, "cannot make an archive of '%s': out of memory", name);
+    }
     *ret = tar;
     *ret_len = used;
-    tar = NULL;
     return 0;
 }

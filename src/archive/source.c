@@ -12,19 +12,19 @@
 #define RATIO_FREE ((int64_t)64 << 20)
 
 struct sbx_filter {
-    int code; /* libarchive's */
     const char *name;
     size_t magic_len;
+    int code; /* libarchive's */
     uint8_t magic[MAGIC_MAX];
 };
 
 /* Long enough that no plain tar is taken for one of them: a tar begins with the name of its first member. */
 static const struct sbx_filter filters[] = {
-    {ARCHIVE_FILTER_GZIP, "gzip", 3, {0x1f, 0x8b, 0x08}},
-    {ARCHIVE_FILTER_BZIP2, "bzip2", 10, {'B', 'Z', 'h', '0', 0x31, 0x41, 0x59, 0x26, 0x53, 0x59}},
-    {ARCHIVE_FILTER_BZIP2, "bzip2", 10, {'B', 'Z', 'h', '0', 0x17, 0x72, 0x45, 0x38, 0x50, 0x90}},
-    {ARCHIVE_FILTER_XZ, "xz", 6, {0xfd, '7', 'z', 'X', 'Z', 0x00}},
-    {ARCHIVE_FILTER_ZSTD, "zstd", 4, {0x28, 0xb5, 0x2f, 0xfd}},
+    {"gzip", 3, ARCHIVE_FILTER_GZIP, {0x1f, 0x8b, 0x08}},
+    {"bzip2", 10, ARCHIVE_FILTER_BZIP2, {'B', 'Z', 'h', '0', 0x31, 0x41, 0x59, 0x26, 0x53, 0x59}},
+    {"bzip2", 10, ARCHIVE_FILTER_BZIP2, {'B', 'Z', 'h', '0', 0x17, 0x72, 0x45, 0x38, 0x50, 0x90}},
+    {"xz", 6, ARCHIVE_FILTER_XZ, {0xfd, '7', 'z', 'X', 'Z', 0x00}},
+    {"zstd", 4, ARCHIVE_FILTER_ZSTD, {0x28, 0xb5, 0x2f, 0xfd}},
 };
 
 static const struct sbx_filter *filter_of(const uint8_t *head, size_t n)

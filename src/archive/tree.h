@@ -39,8 +39,8 @@ struct sbx_node {
     uint32_t target; /* symlink: offset of the target, NUL-terminated */
     uint16_t mode;
     uint8_t name_len;
-    uint8_t kind : 4;
-    uint8_t flags : 4;
+    uint8_t kind;
+    uint8_t flags;
 };
 
 struct sbx_tree {

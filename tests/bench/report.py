@@ -1,6 +1,8 @@
-"""A result as a table for the terminal, as Markdown for docs/benchmarks.md, and against the bounds."""
+"""report.py RESULT.json: a result as a table, as Markdown for docs/benchmarks.md, and against the bounds."""
 
+import argparse
 import json
+import sys
 from pathlib import Path
 
 from figure import faults, words
@@ -84,5 +86,23 @@ def write_doc(result, path):
     Path(path).write_text(f"{before}{BEGIN}\n{markdown(result)}\n{END}{after}", encoding="utf-8")
 
 
-def read_bounds():
-    return json.loads(Path(__file__).with_name("bounds.json").read_text(encoding="utf-8"))
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("result")
+    parser.add_argument("--doc", metavar="FILE", help="fill the generated section of this file")
+    parser.add_argument("--check", action="store_true", help="fail when a bound is exceeded")
+    chosen = parser.parse_args()
+    result = json.loads(Path(chosen.result).read_text(encoding="utf-8"))
+    if chosen.doc:
+        write_doc(result, chosen.doc)
+    if not chosen.check:
+        return 0
+    wrong = exceeded(result["figures"], json.loads(Path(__file__).with_name("bounds.json").read_text(encoding="utf-8")))
+    for name, text in wrong:
+        print(f"bound exceeded: {name}: {text}")
+    print(f"{len(result['figures'])} figures, {len(wrong)} bounds exceeded")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

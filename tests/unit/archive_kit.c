@@ -60,15 +60,15 @@ void kit_put(struct kit_tar *tar, char type, const char *name, const char *targe
     }
     memcpy(header, name, strnlen(name, 100));
     snprintf((char *)header + 100, 8, "%07o", mode);
-    memcpy(header + 108, "0000000", 8);
-    memcpy(header + 116, "0000000", 8);
+    snprintf((char *)header + 108, 8, "%07o", 0);
+    snprintf((char *)header + 116, 8, "%07o", 0);
     snprintf((char *)header + 124, 12, "%011o", (unsigned)n);
     snprintf((char *)header + 136, 12, "%011o", KIT_MTIME);
     header[156] = (unsigned char)type;
     if (target)
         memcpy(header + 157, target, strnlen(target, 100));
-    memcpy(header + 257, "ustar\00000root", 12);
-    memcpy(header + 297, "root", 4);
+    memcpy(header + 257, "ustar\00000root", sizeof("ustar\00000root")); /* magic, version, user */
+    memcpy(header + 297, "root", sizeof("root"));
     seal(header);
     add(tar, header, BLOCK);
     add(tar, data, n);

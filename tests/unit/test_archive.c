@@ -227,14 +227,14 @@ static void names_pass_byte_for_byte(void **state)
             struct kit_tar tar;
             struct kit_result result;
             kit_tar_init(&tar);
-            for (char type = '0'; type <= '2'; type += 2) {
+            for (int link = 0; link < 2; link++) {
                 if (form == 1)
                     kit_put(&tar, 'L', "././@LongLink", NULL, 0, names[i], strlen(names[i]) + 1);
                 if (form == 3)
                     kit_pax(&tar, "hdrcharset", "BINARY", 6);
                 if (form >= 2)
                     kit_pax(&tar, "path", names[i], strlen(names[i]));
-                kit_put(&tar, type, form == 0 ? names[i] : "cut", "x", 0644, "", 0);
+                kit_put(&tar, link ? '2' : '0', form == 0 ? names[i] : "cut", "x", 0644, "", 0);
             }
             kit_run(&tar, NULL, &result);
             kit_assert_good(&result, 0);
@@ -275,12 +275,13 @@ static void a_refusal_names_the_member_safely(void **state)
     kit_file(&tar, "../\xff\n\x1b[31m\xc3\xa9", "");
     kit_run(&tar, NULL, &result);
     kit_assert_refused(&result, "member '../\xef\xbf\xbd??[31m\xc3\xa9': path leaves the archive");
+    static const char euro[3] = {'\xe2', '\x82', '\xac'};
     char name[1000];
     for (size_t shift = 0; shift < 4; shift++) {
         memset(name, 'x', sizeof(name));
-        memcpy(name, "/", 1);
+        name[0] = '/';
         for (size_t i = 1 + shift; i + 3 < sizeof(name); i += 3)
-            memcpy(name + i, "\xe2\x82\xac", 3);
+            memcpy(name + i, euro, sizeof(euro));
         kit_tar_init(&tar);
         kit_pax(&tar, "path", name, sizeof(name));
         kit_file(&tar, "x", "");
@@ -298,7 +299,7 @@ static void limits_of_names_are_exact(void **state)
     char name[5000];
     options.max_depth = 3;
     static const char *const deep[] = {"a/b/c", "a/b/c/d"};
-    for (int over = 0; over < 2; over++) {
+    for (size_t over = 0; over < 2; over++) {
         kit_tar_init(&tar);
         kit_file(&tar, deep[over], "");
         kit_run(&tar, &options, &result);
@@ -308,7 +309,7 @@ static void limits_of_names_are_exact(void **state)
             kit_result_done(&result);
         memset(name, 'n', 255 + over);
         kit_tar_init(&tar);
-        kit_pax(&tar, "path", name, (size_t)(255 + over));
+        kit_pax(&tar, "path", name, 255 + over);
         kit_file(&tar, "x", "");
         kit_run(&tar, NULL, &result);
         if (over)

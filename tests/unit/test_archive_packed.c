@@ -334,7 +334,7 @@ static void sparse_files_are_expanded_and_counted(void **state)
 {
     struct sbx_archive_options options = kit_options;
     char content[1024] = "2\n10\n5\n1000000\n0\n";
-    memcpy(content + 512, "hello", 5);
+    memcpy(content + 512, "hello", sizeof("hello"));
     for (int over = 0; over < 2; over++) {
         struct kit_tar tar;
         struct kit_result result;
@@ -375,8 +375,10 @@ static void a_sparse_map_beyond_all_measure_is_refused(void **state)
     size_t size = (size_t)8 << 20, n = 8;
     char *content = malloc(size);
     memcpy(content, "4000000\n", n);
-    for (; n < size; n += 2)
-        memcpy(content + n, "1\n", 2);
+    for (; n < size; n += 2) {
+        content[n] = '1';
+        content[n + 1] = '\n';
+    }
     kit_tar_init(&tar);
     put_sparse(&tar, "sparse", "1000", content, size);
     kit_run(&tar, NULL, &result);
