@@ -1,18 +1,23 @@
 /*
  * What becomes of each kind of member, and how the last one of a name wins. Private to src/archive.
  *
- * Files go to the output as they arrive. Directories are written when something below them is about to be,
- * links and the remaining directories at the end, from the state the tree has then:
+ * Files go to the output as they arrive. A directory is written when something below it is about to be, and
+ * the other directories and the links are written at the end, from the state the tree has then:
  *
- *   before \ now   file                        directory                       symlink
- *   file           written again               written later, replaces it      written at the end, replaces
- * it directory      if nothing is below: never  merged; the last attributes     if nothing is below: never
- * written written. Else the file is   are written (again, at the      Else the link is skipped skipped end)
- *   symlink        link is forgotten           link is forgotten               retargeted
+ *   file after file         written again
+ *   file after directory    replaces it, unless it has members: then the file is skipped
+ *   file after link         the link is forgotten
+ *   directory after file    replaces it when it is written; a member below the name makes it one as well
+ *   directory after itself  merged; new attributes are written at the end
+ *   directory after link    the link is forgotten
+ *   link after file         replaces it at the end
+ *   link after directory    replaces it, unless it has members: then the link is skipped
+ *   link after link         gets the new target
  *
- * A directory with members cannot be taken back, because the members are in the output; what would replace it
- * is skipped and counted, as GNU tar does (with an error). So in the output a directory never becomes
- * anything else, and whatever reads it in order, replacing what is in the way, comes to the final state.
+ * A member that is refused replaces nothing. A directory with members cannot be taken back, because they are
+ * in the output; what would replace it is skipped and counted, as GNU tar does (with an error). So in the
+ * output a directory never becomes anything else, and whatever reads it in order, replacing what is in the
+ * way, comes to the final state.
  */
 #ifndef SRC_ARCHIVE_MEMBERS_H
 #define SRC_ARCHIVE_MEMBERS_H

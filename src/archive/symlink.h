@@ -1,25 +1,24 @@
 /*
  * Which symlinks may be in the output. Private to src/archive.
  *
- * The rule, and why no chain of accepted links can leave the tree:
+ * The rule: a target is taken apart from the real directory that the link lies in. It is not absolute. At
+ * first it goes up by "..", never above the top; after that it only goes down by names. A ".." may also
+ * follow names, but only such as are real directories at the end of the archive: "dir/.." is a way of writing
+ * ".".
  *
- *   A target is taken apart from the real directory D that the link lies in. It is not absolute. At first it
- * goes up by
- *   "..", never above the top; after that it only goes down by names. A ".." may also follow names, but only
- * names that are real directories at the end of the archive, so that "dir/.." is a way of writing ".".
+ * No chain of links that keep to it can leave the tree. While a path that starts inside is resolved, the
+ * place reached is always a real directory of the tree:
+ * - ".." at the head of a target is applied to the link's own directory and its ancestors, as often as it is
+ *   deep at most, and the kernel goes to the real parent: inside.
+ * - A name leads to a real directory of the tree, to a file, to nothing, or to another link of the tree. That
+ *   one was accepted by the same rule and is resolved from its own real directory: by induction over the
+ *   number of steps it ends inside as well.
+ * - ".." after a link, where the text says one place and the kernel goes to another, does not occur: the
+ * names before a ".." are real directories.
  *
- *   Resolving any path that starts inside keeps to one invariant: the place reached is a real directory
- * inside the tree. "..", at the head of a target, is applied to D or to an ancestor of it, as often as D is
- * deep at most: the kernel goes to the real parent, which is inside. A name leads to a real directory inside,
- * or to a file, or to nothing, or to another link of the tree, which was accepted by the same rule and is
- * resolved from its own real directory: by induction over the number of steps it ends inside as well. A ".."
- * after a link, the one way in which a target could be turned into something else than it looks like, does
- * not occur: names before a ".." are real directories.
- *
- *   For this D and those directories have to be what they were taken for. Links are therefore judged against
- * the final state and written last: directories with members never become anything else, members below a link
- * are skipped, and the path of every directory is written to the output itself, so that the extractor
- * replaces whatever is in its place.
+ * So directories have to be what they were taken for. Links are therefore judged against the final state and
+ * written last; directories with members never become anything else; members below a link are skipped; and
+ * every directory is written to the output itself, so that the extractor replaces what else is in its place.
  */
 #ifndef SRC_ARCHIVE_SYMLINK_H
 #define SRC_ARCHIVE_SYMLINK_H

@@ -27,8 +27,7 @@ enum sbx_node_flag {
     SBX_NODE_MEMBERS = 1, /* directory: something is below it, so it stays a directory */
     SBX_NODE_WRITTEN = 2, /* directory: is in the output */
     SBX_NODE_CHANGED = 4, /* directory: has other attributes by now than the output says */
-    SBX_NODE_DEPENDS =
-        8, /* symlink: whether it stays inside depends on what the target's components become */
+    SBX_NODE_DEPENDS = 8, /* symlink: sbx_symlink_stays decides at the end whether it is written */
 };
 
 struct sbx_node {
