@@ -1,8 +1,7 @@
 #include "archive/gzip_check.h"
 
 #include <string.h>
-
-#include "archive/crc32.h"
+#include <zlib.h>
 
 #define HEADER 10 /* fixed part of a member's header (RFC 1952) */
 
@@ -30,7 +29,7 @@ void sbx_gzip_check_packed(struct sbx_gzip_check *check, const uint8_t *data, si
 
 void sbx_gzip_check_unpacked(struct sbx_gzip_check *check, const void *data, size_t n)
 {
-    check->crc = sbx_crc32(check->crc, data, n);
+    check->crc = (uint32_t)crc32_z(check->crc, data, n);
     check->len += (uint32_t)n;
 }
 

@@ -1,6 +1,6 @@
 #include "archive/xz_check.h"
 
-#include "archive/crc32.h"
+#include <zlib.h>
 
 #define STREAM_HEADER 12
 #define LZMA2         0x21
@@ -65,7 +65,7 @@ bool sbx_xz_check_hungry(const uint8_t *data, size_t n, size_t before, uint64_t 
         if (len > (size_t)(end - at) || at + len <= data)
             continue;
         if (dictionary(at, at + len - 4) > SBX_XZ_DICT_MAX &&
-            sbx_crc32(0, at, len - 4) == little(at + len - 4))
+            (uint32_t)crc32_z(0, at, len - 4) == little(at + len - 4))
             return true;
     }
     return false;

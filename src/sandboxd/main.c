@@ -1,6 +1,5 @@
 /* sandboxd: command line. */
 #include <getopt.h>
-#include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -142,7 +141,6 @@ int main(int argc, char **argv)
     int code = parse(argc, argv, &args);
     if (code >= 0)
         return code;
-    setlocale(LC_CTYPE, "C.UTF-8"); /* libarchive returns no names in the C locale */
     if (args.command == PRINT_SETTINGS) {
         sbx_config_print_markdown(stdout);
         return EXIT_SUCCESS;
