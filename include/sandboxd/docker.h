@@ -109,8 +109,31 @@ int sbx_docker_pull(struct sbx_docker *docker, struct sbx_wait *wait, const char
 int sbx_docker_parse_reference(const char *image, char *name, size_t name_size, char *tag, size_t tag_size,
                                struct sbx_err *err) SBX_MUST_CHECK;
 
+/* Make an image without a name from what a container has changed (its volumes are not in it), running or not; it is not
+ * paused. The labels are added to the container's own, which the image inherits. timeout_ms bounds the wait: dockerd says
+ * nothing until it is done, and goes on when nobody waits any more. */
+int sbx_docker_commit(struct sbx_docker *docker, struct sbx_wait *wait, const char *container,
+                      const struct sbx_docker_pair *labels, int64_t timeout_ms, char ret_id[80],
+                      struct sbx_err *err) SBX_MUST_CHECK;
+
+/* Give an image (id or reference) the name name:tag, taking it from whichever image has it. */
+int sbx_docker_tag(struct sbx_docker *docker, struct sbx_wait *wait, const char *image, const char *name, const char *tag,
+                   struct sbx_err *err) SBX_MUST_CHECK;
+
+/* Remove an image by reference or id, forced; what it was made from stays. Gone counts as success; CONFLICT while a running
+ * container uses it. */
+int sbx_docker_image_remove(struct sbx_docker *docker, struct sbx_wait *wait, const char *image,
+                            struct sbx_err *err) SBX_MUST_CHECK;
+
 int sbx_docker_volume_create(struct sbx_docker *docker, struct sbx_wait *wait, const char *name,
                              const struct sbx_docker_pair *labels, struct sbx_err *err) SBX_MUST_CHECK;
+
+/* A volume that shows the content of volume `lower` and keeps every change in `upper`: an overlay that dockerd mounts while
+ * containers use it, so it costs nothing to make and `lower` is never written. upper and work (overlayfs's own) are made
+ * too, with the same labels; they must be empty, and removed after `name`. lower must not change while `name` is in use. */
+int sbx_docker_volume_overlay(struct sbx_docker *docker, struct sbx_wait *wait, const char *name, const char *lower,
+                              const char *upper, const char *work, const struct sbx_docker_pair *labels,
+                              struct sbx_err *err) SBX_MUST_CHECK;
 
 /* Gone counts as success; in use is CONFLICT. */
 int sbx_docker_volume_remove(struct sbx_docker *docker, struct sbx_wait *wait, const char *name,
@@ -125,6 +148,11 @@ int sbx_docker_list(struct sbx_docker *docker, struct sbx_wait *wait, const char
 int sbx_docker_list_volumes(struct sbx_docker *docker, struct sbx_wait *wait, const char *label, const char *value,
                             int (*fn)(void *arg, const char *name, struct json_object *labels), void *arg,
                             struct sbx_err *err) SBX_MUST_CHECK;
+
+/* The same for images; there fn gets the id and the labels. */
+int sbx_docker_list_images(struct sbx_docker *docker, struct sbx_wait *wait, const char *label, const char *value,
+                           int (*fn)(void *arg, const char *id, struct json_object *labels), void *arg,
+                           struct sbx_err *err) SBX_MUST_CHECK;
 
 /* PUT /containers/ID/archive?path=… with the bytes [0, size) of fd, read with pread, so that a retry can send them again. */
 int sbx_docker_put_archive(struct sbx_docker *docker, struct sbx_wait *wait, const char *id, const char *path, int fd,

@@ -66,7 +66,7 @@ def main():
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, stop)
     bench = Bench(chosen)
-    described = machine.describe(bench.docker, ROOT)
+    described, steal = machine.describe(bench.docker, ROOT), machine.Steal()
     if described["load_before"] > described["cores"] / 2:
         print(f"note: the load average is {described['load_before']} already; the figures will be worse than the machine's best",
               file=sys.stderr)
@@ -74,7 +74,7 @@ def main():
         figures, took = measure(bench, cases)
     finally:
         bench.new_docker().remove_all()
-    described.update(load_after=round(machine.load(), 2), runtime=chosen.runtime)
+    described.update(load_after=round(machine.load(), 2), steal_percent=round(steal.percent(), 1), runtime=chosen.runtime)
     result = {"machine": described, "quick": chosen.quick, "took_s": round(took, 1), "figures": figures}
     Path(chosen.out).parent.mkdir(parents=True, exist_ok=True)
     Path(chosen.out).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

@@ -54,8 +54,9 @@ def details(figures):
 def machine_line(machine):
     return (f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB, {machine['system']}, kernel {machine['kernel']}; "
             f"dockerd {machine['dockerd']} ({machine['storage']}, cgroup v{machine['cgroup']}), containerd {machine['containerd']}, "
-            f"runc {machine['runc']}, runtime {machine['runtime']}, nginx {machine['nginx']}; load average {machine['load_before']} before, "
-            f"{machine['load_after']} after; commit {machine['commit']}, {machine['date']}")
+            f"runc {machine['runc']}, runtime {machine['runtime']}, nginx {machine['nginx']}; bash -c true on the host without a container {machine['spawn_ms']} ms; "
+            f"load average {machine['load_before']} before, {machine['load_after']} after, {machine['steal_percent']} % of the CPU time "
+            f"taken by the machine's host; commit {machine['commit']}, {machine['date']}")
 
 
 def exceeded(figures, bounds):

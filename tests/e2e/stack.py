@@ -10,7 +10,9 @@ import socket
 import subprocess
 import tempfile
 
+import httpcore
 import httpx
+from httpcore.backends.sync import SyncBackend
 
 from support import DEBIAN, ROOT, Docker, all_pids, eventually, proc_alive, proc_parent, proc_text
 
@@ -34,6 +36,15 @@ def script(name, *args, env, check=True, timeout=600):
                           stdin=subprocess.DEVNULL)
     assert not check or done.returncode == 0, f"scripts/{name} {args}: {done.returncode}\n{done.stdout}{done.stderr}"
     return done
+
+
+class NoDelay(SyncBackend):
+    """Connections of httpx as later versions make them: this one's wait 40 ms between a request's head and its body."""
+
+    def connect_tcp(self, *args, **kwargs):
+        stream = super().connect_tcp(*args, **kwargs)
+        stream.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return stream
 
 
 class Session:
@@ -126,9 +137,10 @@ class Stack:
 
     def client(self, key=None, **options):
         headers = {} if key is None else {"X-API-Key": key}
-        limits = httpx.Limits(max_connections=200, max_keepalive_connections=200)
         options.setdefault("timeout", 60)
-        return httpx.Client(base_url=self.url, headers=headers, limits=limits, trust_env=False, **options)
+        transport = httpx.HTTPTransport(trust_env=False)
+        transport._pool = httpcore.ConnectionPool(max_connections=200, network_backend=NoDelay())
+        return httpx.Client(base_url=self.url, headers=headers, transport=transport, trust_env=False, **options)
 
     # --- life ---
 
@@ -162,7 +174,8 @@ class Stack:
     def leftovers(self):
         label = f"sandboxd.instance={self.instance}"
         found = [c["Names"] for c in self.docker.containers(label)] + [v["Name"] for v in self.docker.volumes(label)]
-        found += [f"process {pid}: {proc_text(pid, 'cmdline')}" for pid in self.processes()]
+        found += [f"process {pid}: {proc_text(pid, 'cmdline')}" for pid in all_pids()
+                  if f"{self.home}/" in proc_text(pid, "cmdline") and proc_alive(pid)]
         found += [f"nginx process {pid}" for pid in self.seen_nginx if proc_alive(pid) and "nginx" in proc_text(pid, "comm")]
         found += [str(s) for s in pathlib.Path(self.home, "run").glob("*.sock")]
         return found
@@ -174,8 +187,9 @@ class Stack:
     # --- processes ---
 
     def processes(self):
-        """Everything alive whose command line names the home."""
-        return [pid for pid in all_pids() if self.home in proc_text(pid, "cmdline") and proc_alive(pid)]
+        """Every sandboxd of this home that is alive: the master and its children."""
+        return [pid for pid in all_pids() if f"{self.home}/" in proc_text(pid, "cmdline") and proc_alive(pid)
+                and proc_text(pid, "comm").startswith("sandboxd")]
 
     def master(self):
         return int(pathlib.Path(self.home, "run", "sandboxd.pid").read_text())
