@@ -25,7 +25,7 @@ DEPCFLAGS := $(shell pkg-config --cflags $(PKGS))
 DEPLIBS   := $(shell pkg-config --libs $(PKGS)) -lm -lpthread
 LINKFLAGS := -fPIE -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(SANFLAGS) $(LDFLAGS)
 
-MODULES   := base wire docker store archive http session api
+MODULES   := base wire docker store archive http session report api
 LIBSRC    := $(foreach m,$(MODULES),$(wildcard src/$(m)/*.c))
 LIBOBJ    := $(LIBSRC:src/%.c=$(B)/obj/%.o)
 MAINOBJ   := $(patsubst src/%.c,$(B)/obj/%.o,$(wildcard src/sandboxd/*.c))

@@ -60,7 +60,8 @@ struct sbx_docker_spec {
     bool no_new_privileges;
 };
 
-/* POST /containers/create with log driver none, CapDrop ALL, StdinOnce false, Tty false. ret_id gets the id. NOT_FOUND
+/* Not cut short by `wait`, which is looked at afterwards: dockerd would go on making what nobody waits for, after its
+ * maker has already cleaned up. POST /containers/create with log driver none, CapDrop ALL, StdinOnce false, Tty false. ret_id gets the id. NOT_FOUND
  * when the image is missing, CONFLICT when the name is taken. */
 int sbx_docker_create(struct sbx_docker *docker, struct sbx_wait *wait, const struct sbx_docker_spec *spec,
                       char ret_id[SBX_DOCKER_ID_LEN + 1], struct sbx_err *err) SBX_MUST_CHECK;

@@ -44,7 +44,7 @@ struct sbx_session_options {
     const char *image;
     bool extract_patch;
     bool network_enabled;
-    bool ephemeral;
+    bool ephemeral; /* nothing persists between runs: sbx_session_begin */
     int64_t memory_bytes;       /* 0: none */
     double cpus;                /* 0: none */
     const char *const *environment; /* NAME=value, NULL-terminated; NULL: none */
@@ -68,14 +68,19 @@ struct sbx_session {
     struct sbx_lock lock;
     struct sbx_link *link;   /* to the session's agent; made when first needed */
     struct sbx_link *helper; /* to the patch helper's agent; likewise */
+    bool run; /* sbx_session_begin has made containers for this run: the record's container and helper are theirs */
 };
 
 /* NOT_FOUND "Session not found or already closed"; CONFLICT "Session is busy" after the configured wait. */
 int sbx_session_open(struct sbx_engine *engine, const char *id, struct sbx_session *session, struct sbx_err *err) SBX_MUST_CHECK;
 
-/* Close links, release the lock. err: the error the request ends with, or NULL; an error that comes from the session being
+/* End the run of an ephemeral session, close links, release the lock. err: the error the request ends with, or NULL; an error that comes from the session being
  * closed under it is rewritten to NOT_FOUND. */
 void sbx_session_done(struct sbx_session *session, struct sbx_err *err);
+
+/* Commands follow. An ephemeral session gets containers of their own for them, as the session was seeded; whatever is done
+ * until sbx_session_done is done there, and gone with it. Nothing in other sessions. */
+int sbx_session_begin(struct sbx_session *session, struct sbx_err *err) SBX_MUST_CHECK;
 
 /* One command. */
 struct sbx_exec_spec {
@@ -122,7 +127,10 @@ struct sbx_write {
     char reason[192]; /* out: why it failed, "" on success */
 };
 
-/* Write files as the sandbox user, atomically each, in order, in one round trip. A file that cannot be written (is a
+/* Files, seeds and archives outside of a run of an ephemeral session change what its later runs start from: they are
+ * written into the session's own container, and the image that was made of it is dropped.
+ *
+ * Write files as the sandbox user, atomically each, in order, in one round trip. A file that cannot be written (is a
  * directory, leaves /repo, no space) says so in its own status; -1 is a failure of the whole request. */
 int sbx_session_write(struct sbx_session *session, struct sbx_write *files, size_t count, struct sbx_err *err) SBX_MUST_CHECK;
 
@@ -135,6 +143,9 @@ int sbx_session_clear(struct sbx_session *session, const char *target, struct sb
 /* Extract a sanitised tar (bytes [0, size) of fd) into directory `target` ("/repo", "/skills"). */
 int sbx_session_extract(struct sbx_session *session, const char *target, int fd, int64_t size, struct sbx_err *err) SBX_MUST_CHECK;
 
+/* The content of /repo becomes that of a sanitised tar, and what patches are against: an archive that comes with a run. */
+int sbx_session_replace(struct sbx_session *session, int fd, int64_t size, struct sbx_err *err) SBX_MUST_CHECK;
+
 /* After the archives of a seed: initialise the patch baseline, set the seeded flag. */
 int sbx_session_seeded(struct sbx_session *session, struct sbx_err *err) SBX_MUST_CHECK;
 
@@ -145,11 +156,12 @@ int sbx_session_patch(struct sbx_session *session, bool cumulative, struct sbx_b
 /* Sweeps. alive: is the process that makes a CREATING record of this replica still at it? */
 struct sbx_sweep_counts {
     int closed;    /* sessions that were CLOSING, or whose container is gone */
-    int reclaimed; /* half-made ones whose maker died */
-    int orphans;   /* containers and volumes of this instance without a record */
+    int reclaimed; /* half-made ones whose maker died, and runs whose worker died */
+    int orphans;   /* containers, volumes and images of this instance without a record */
 };
 
-/* Quick: records only (half-made and closing ones). Cheap enough to run whenever a worker died. */
+/* Quick: half-made and closing records, and what is left of runs in ephemeral sessions. Cheap enough to run whenever a worker
+ * died. */
 int sbx_session_sweep_records(struct sbx_engine *engine, bool (*alive)(void *arg, int64_t pid), void *arg,
                               struct sbx_sweep_counts *counts, struct sbx_err *err) SBX_MUST_CHECK;
 

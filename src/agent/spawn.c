@@ -55,9 +55,10 @@ static _Noreturn void run_child(const struct spawn *spawn)
 
     setsid();
     volunteer_for_oom();
-    if (spawn->script >= 0 && hand_down(spawn->script, SCRIPT_FD) < 0)
-        fail(spawn, SPAWN_EXEC);
     if (dup2(spawn->in, 0) < 0 || dup2(spawn->out, 1) < 0 || dup2(spawn->err, 2) < 0)
+        fail(spawn, SPAWN_EXEC);
+    /* only now: one of the three may have had that number */
+    if (spawn->script >= 0 && hand_down(spawn->script, SCRIPT_FD) < 0)
         fail(spawn, SPAWN_EXEC);
     if (setgroups(spawn->tag ? 1 : 0, &spawn->tag) < 0 || setresgid(user.gid, user.gid, user.gid) < 0 ||
         setresuid(user.uid, user.uid, user.uid) < 0)

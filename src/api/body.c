@@ -5,6 +5,22 @@
 
 #include "api/internal.h"
 
+/* FastAPI's form: the place is part of the path, what is wrong there is in the context. */
+static void add_json_invalid(struct sbx_faults *faults, const char *message)
+{
+    char place[24] = "0";
+    const char *at = strstr(message, "byte ");
+    if (at)
+        snprintf(place, sizeof(place), "%.*s", (int)strspn(at + 5, "0123456789"), at + 5);
+    struct json_object *input = json_object_new_object();
+    sbx_faults_add(faults, "json_invalid", place, input, "JSON decode error");
+    json_object_put(input);
+    struct json_object *fault = json_object_array_get_idx(faults->list, 0);
+    struct json_object *context = json_object_new_object();
+    json_object_object_add(context, "error", json_object_new_string(message));
+    json_object_object_add(fault, "ctx", context);
+}
+
 int sbx_read_json(struct sbx_call *call, struct json_object **ret, struct sbx_err *err)
 {
     struct sbx_buf body;
@@ -25,7 +41,7 @@ int sbx_read_json(struct sbx_call *call, struct json_object **ret, struct sbx_er
     if (body.len == 0)
         sbx_faults_add(&faults, "missing", "", NULL, "Field required");
     else if (!ok)
-        sbx_faults_add(&faults, "json_invalid", "", NULL, "JSON decode error: %s", invalid.msg);
+        add_json_invalid(&faults, invalid.msg);
     else if (!json_object_is_type(value, json_type_object))
         sbx_faults_add(&faults, "model_attributes_type", "", value,
                        "Input should be a valid dictionary or object to extract fields from");

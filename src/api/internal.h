@@ -69,6 +69,28 @@ int sbx_read_env(struct sbx_faults *faults, struct json_object *body, const char
                  struct sbx_err *err) SBX_MUST_CHECK;
 void sbx_env_free(char **env);
 
+/* Sanitise the archive that read gives into an unlinked file, the caller's to close, and log what it was. A
+ * bad one is INVALID "<field> is invalid: …". */
+int sbx_spool_archive(struct sbx_call *call, const char *field,
+                      ssize_t (*read)(void *arg, void *buf, size_t n, struct sbx_err *err), void *arg,
+                      int *ret_fd, int64_t *ret_size, struct sbx_err *err) SBX_MUST_CHECK;
+
+/* base64 being decoded as it is read, so that there is no copy of it. Borrowed text; the rest starts as 0. */
+struct sbx_base64_text {
+    const char *text;
+    size_t len;
+    size_t at;
+    char rest[3]; /* of four characters, when less was asked for */
+    size_t rest_at;
+    size_t rest_len;
+};
+
+/* Bytes, 0 at the end, -1 INVALID. */
+ssize_t sbx_base64_read(void *text, void *buf, size_t n, struct sbx_err *err) SBX_MUST_CHECK;
+
+/* Could all of it be decoded? */
+bool sbx_base64_good(const char *text, size_t len);
+
 /* A JSON string being written into a spool from pieces of bytes that may cut characters. */
 struct sbx_text {
     struct sbx_spool *spool;

@@ -24,7 +24,10 @@ struct run {
     char **env; /* owned */
     const char *stdin_data;
     size_t stdin_len;
-    char *stdin_decoded; /* owned */
+    char *stdin_decoded;            /* owned */
+    struct sbx_base64_text archive; /* text NULL: none */
+    int archive_fd;                 /* sanitised; -1: none */
+    int64_t archive_size;
     struct sbx_spool answer;
 };
 
@@ -180,14 +183,29 @@ static int put_patch(struct run *run, struct sbx_session *session, bool cumulati
     return rc;
 }
 
+static int work(struct run *run, struct sbx_session *session, struct sbx_err *err)
+{
+    /* Nothing of a run without commands would be left in an ephemeral session, so it makes nothing. */
+    if (session->record.ephemeral && json_object_array_length(run->commands) == 0)
+        return put(run, "{\"results\":[],\"patch\":null}", err);
+    if (sbx_session_begin(session, err) < 0)
+        return -1;
+    if (run->archive_fd >= 0 && sbx_session_replace(session, run->archive_fd, run->archive_size, err) < 0)
+        return -1;
+    if (run_all(run, session, err) < 0)
+        return -1;
+    return put_patch(run, session, false, err);
+}
+
 static int answer(struct sbx_call *call, struct run *run, struct sbx_err *err)
 {
+    if (run->archive.text && sbx_spool_archive(call, "archive", sbx_base64_read, &run->archive,
+                                               &run->archive_fd, &run->archive_size, err) < 0)
+        return -1;
     struct sbx_session session;
     if (sbx_session_open(call->engine, call->id, &session, err) < 0)
         return -1;
-    int rc = run_all(run, &session, err);
-    if (rc == 0)
-        rc = put_patch(run, &session, false, err);
+    int rc = work(run, &session, err);
     sbx_session_done(&session, rc < 0 ? err : NULL);
     return rc < 0 ? -1 : sbx_answer_spool(call->request, 200, "application/json", &run->answer, err);
 }
@@ -227,6 +245,15 @@ static void read_stdin(struct sbx_faults *faults, struct json_object *body, stru
     run->stdin_len = len < 0 ? 0 : (size_t)len;
 }
 
+static void read_archive(struct sbx_faults *faults, struct json_object *body, struct run *run)
+{
+    if (sbx_json_string(faults, body, "", "archive", SBX_JSON_NULLABLE, 0, SIZE_MAX, &run->archive.text,
+                        &run->archive.len) &&
+        !sbx_base64_good(run->archive.text, run->archive.len))
+        sbx_faults_add(faults, "base64_decode", "archive", NULL,
+                       "Base64 decoding error: the archive must be padded standard base64");
+}
+
 static int read_fields(struct sbx_call *call, struct sbx_faults *faults, struct json_object *body,
                        struct run *run, struct sbx_err *err)
 {
@@ -246,6 +273,7 @@ static int read_fields(struct sbx_call *call, struct sbx_faults *faults, struct 
         (run->cwd[0] != '/' || strlen(run->cwd) != cwd_len))
         sbx_faults_add(faults, "value_error", "cwd", NULL, "The working directory must be an absolute path");
     read_stdin(faults, body, run);
+    read_archive(faults, body, run);
     return sbx_read_env(faults, body, "env", &run->env, err);
 }
 
@@ -255,7 +283,7 @@ int sbx_handle_run(struct sbx_call *call, struct sbx_err *err)
     int rc = sbx_read_json(call, &body, err);
     if (rc <= 0)
         return rc;
-    struct run run = {0};
+    struct run run = {.archive_fd = -1};
     struct sbx_faults faults;
     sbx_faults_init(&faults);
     sbx_spool_init(&run.answer, call->api->spool_dir, SPOOL_MEMORY, ANSWER_MAX);
@@ -263,6 +291,7 @@ int sbx_handle_run(struct sbx_call *call, struct sbx_err *err)
     if (rc == 0)
         rc = sbx_faults_any(&faults) ? sbx_answer_faults(call->request, &faults) : answer(call, &run, err);
     sbx_spool_done(&run.answer);
+    sbx_close(&run.archive_fd);
     sbx_env_free(run.env);
     free(run.stdin_decoded);
     sbx_faults_done(&faults);

@@ -1,10 +1,8 @@
 /* POST /session/{id}/seed/: archives into a session, once. */
-#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
 #include "api/internal.h"
-#include "sandboxd/archive.h"
 
 #define NEITHER "At least one of repo_archive and skills_archive is required"
 
@@ -34,30 +32,10 @@ static ssize_t read_part(void *arg, void *buf, size_t n, struct sbx_err *err)
 static int sanitise(struct sbx_call *call, struct sbx_multipart *multipart, int which,
                     struct spooled *spooled, struct sbx_err *err)
 {
-    const struct sbx_config *config = call->engine->config;
     if (spooled->fd[which] >= 0)
         return sbx_err_set(err, SBX_ERR_INVALID, "%s is given twice", ARCHIVE[which].field);
-    spooled->fd[which] = sbx_tmpfile(call->api->spool_dir, err);
-    if (spooled->fd[which] < 0)
-        return -1;
-    struct sbx_archive_options options = {
-        .uid = config->run_uid,
-        .gid = config->run_gid,
-        .max_bytes = config->max_seed_bytes,
-        .max_entries = config->max_seed_entries,
-    };
-    struct sbx_archive_stats stats;
-    if (sbx_archive_sanitise(read_part, multipart, spooled->fd[which], &options, &stats, err) < 0)
-        return err->kind == SBX_ERR_INVALID ? sbx_err_wrap(err, "%s is invalid", ARCHIVE[which].field) : -1;
-    spooled->size[which] = stats.out_bytes;
-    char counts[3][24];
-    snprintf(counts[0], sizeof(counts[0]), "%lld", (long long)stats.entries);
-    snprintf(counts[1], sizeof(counts[1]), "%lld", (long long)stats.bytes);
-    snprintf(counts[2], sizeof(counts[2]), "%lld", (long long)stats.skipped);
-    sbx_log(stats.skipped ? SBX_LOG_WARNING : SBX_LOG_INFO, "archive sanitised", "archive",
-            ARCHIVE[which].field, "entries", counts[0], "bytes", counts[1], "skipped", counts[2],
-            "first_skipped", stats.first_skipped, NULL);
-    return 0;
+    return sbx_spool_archive(call, ARCHIVE[which].field, read_part, multipart, &spooled->fd[which],
+                             &spooled->size[which], err);
 }
 
 static int spool(struct sbx_call *call, struct spooled *spooled, struct sbx_err *err)

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "api/internal.h"
+#include "sandboxd/report.h"
 
 #define DEFAULT_CLIENT "default"
 
@@ -32,6 +33,8 @@ static int dispatch(struct sbx_call *call, struct sbx_err *err)
         sbx_route_find(call->engine->config->api_v1_str, sbx_request_method(call->request),
                        sbx_request_path(call->request), call->id, &allow);
     bool open = route && route->open;
+    if (route)
+        sbx_report_route(route->path, call->id);
     if (!open && authenticate(call, err) < 0)
         return -1;
     if (!route && allow) {
@@ -70,6 +73,20 @@ static void log_access(const struct sbx_call *call, int64_t begun_us, const stru
             err->kind ? "error" : NULL, err->msg, NULL);
 }
 
+static void report(const struct sbx_call *call, const struct sbx_err *err)
+{
+    int sent = sbx_answer_status(call->request);
+    struct sbx_report_end end = {
+        .method = sbx_request_method(call->request),
+        .status = sent ? sent : sbx_status_of(err),
+        .remote = sbx_request_remote(call->request),
+        .client = call->client,
+        .err = err,
+        .expected = err->kind == SBX_ERR_UNAVAILABLE && sbx_is_draining(call->api),
+    };
+    sbx_report_end(&end);
+}
+
 void sbx_api_serve(struct sbx_api *api, struct sbx_request *request)
 {
     struct sbx_call call = {.api = api, .engine = api->engine, .request = request, .client = ""};
@@ -80,9 +97,11 @@ void sbx_api_serve(struct sbx_api *api, struct sbx_request *request)
     call.wait.stop_fd = api->stop_fd;
     api->engine->wait = &call.wait;
     sbx_log_set_request(sbx_request_id(request));
+    sbx_report_begin(sbx_request_id(request));
     if (dispatch(&call, &err) < 0 && sbx_answer_status(request) == 0)
         sbx_answer_error(request, &err);
     log_access(&call, begun_us, &err);
+    report(&call, &err);
     api->engine->wait = NULL;
     sbx_log_set_request(NULL);
     sbx_log_set_session(NULL);

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <sys/un.h>
 
+#include "sandboxd/base/dsn.h"
+
 static bool only(const char *value, const char *allowed)
 {
     return value[strspn(value, allowed)] == '\0';
@@ -50,7 +52,9 @@ static bool check_base_path(char *value)
 
 static bool check_dsn(char *value)
 {
-    return strncmp(value, "https://", 8) == 0 || strncmp(value, "http://", 7) == 0;
+    struct sbx_dsn dsn;
+    struct sbx_err ignored = SBX_ERR_INIT;
+    return sbx_dsn_parse(value, &dsn, &ignored) == 0;
 }
 
 static bool check_runtime(char *value)
@@ -145,14 +149,16 @@ const struct sbx_setting sbx_settings[] = {
     {NAME("ENVIRONMENT"), CHOICE("local production"), FIELD(environment), .initial = "production",
      .description = "Kind of deployment, for reports and logs."},
     {NAME("SENTRY_DSN"), TEXT, FIELD(sentry_dsn), .check = check_dsn, .secret = true,
-     .allowed = "a URL that starts with http:// or https://", .description = "Where errors are reported to."},
-    {NAME("SENTRY_ENABLE_LOGS"), BOOL, FIELD(sentry_enable_logs), .description = "Forward logs to Sentry."},
+     .allowed = "a DSN: http(s)://key@host[:port]/[path/]project",
+     .description = "Sentry project that failed requests and crashed processes are reported to."},
+    {NAME("SENTRY_ENABLE_LOGS"), BOOL, FIELD(sentry_enable_logs),
+     .description = "Send the log lines to Sentry too, those from LOG_LEVEL up."},
     {NAME("SENTRY_TRACES_SAMPLE_RATE"), RATE, FIELD(sentry_traces_sample_rate),
-     .description = "Share of requests that are traced."},
+     .description = "Share of requests whose time is sent to Sentry, by lock, Docker calls, agent and patch."},
     {NAME("SENTRY_PROFILES_SAMPLE_RATE"), RATE, FIELD(sentry_profiles_sample_rate),
-     .description = "Share of traces that are profiled."},
+     .description = "Share of traced requests that carry the worker's CPU time and peak memory; no sampled stacks are sent."},
     {NAME("SENTRY_SEND_DEFAULT_PII"), BOOL, FIELD(sentry_send_default_pii),
-     .description = "Send personal data such as client addresses to Sentry."},
+     .description = "Let reports carry client addresses, clients' names and request paths."},
     {NAME("RUNTIME"), TEXT, FIELD(runtime), .initial = "runc", .check = check_runtime,
      .allowed = "runc, runsc or another runtime that dockerd knows, of a-z 0-9 . _ -",
      .description = "Container runtime of the sessions; runsc is gVisor."},

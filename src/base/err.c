@@ -1,8 +1,19 @@
 #include "sandboxd/base/err.h"
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+
+#include "sandboxd/base/stack.h"
+
+/* Faults of ours and of what is behind us: the ones that answer 5xx. */
+static unsigned record_stack(enum sbx_err_kind kind)
+{
+    bool ours = kind == SBX_ERR_INTERNAL || kind == SBX_ERR_UPSTREAM || kind == SBX_ERR_UNAVAILABLE ||
+                kind == SBX_ERR_TIMEOUT;
+    return ours ? sbx_stack_record() : 0;
+}
 
 /* Formatted aside first: callers may pass err->msg itself as an argument. */
 static void SBX_PRINTF(4, 0)
@@ -13,6 +24,7 @@ static void SBX_PRINTF(4, 0)
     memcpy(err->msg, msg, strlen(msg) + 1);
     err->kind = kind;
     err->os_errno = errnum;
+    err->stack = record_stack(kind);
 }
 
 int sbx_err_set(struct sbx_err *err, enum sbx_err_kind kind, const char *fmt, ...)

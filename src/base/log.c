@@ -28,6 +28,8 @@ static struct {
     char client[64];
 } state = {.level = SBX_LOG_INFO};
 
+static void (*tap)(const struct sbx_log_entry *, va_list);
+
 static const char *const level_names[] = {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"};
 static const char *const level_words[] = {"debug", "info", "warning", "error", "critical"};
 
@@ -45,6 +47,11 @@ int sbx_log_level_parse(const char *name)
             return (int)i;
     }
     return -1;
+}
+
+void sbx_log_set_tap(void (*fn)(const struct sbx_log_entry *, va_list))
+{
+    tap = fn;
 }
 
 static void set_context(char to[64], const char *value)
@@ -163,6 +170,13 @@ void sbx_log(enum sbx_log_level level, const char *event, ...)
     put_raw(&line, state.json ? "}\n" : "\n");
     while (write(STDERR_FILENO, line.text, line.len) < 0 && errno == EINTR)
         continue;
+    if (tap) {
+        struct sbx_log_entry entry = {
+            level, event, state.role ? state.role : "", state.request, state.session, state.client};
+        va_start(ap, event);
+        tap(&entry, ap);
+        va_end(ap);
+    }
     errno = saved;
 }
 

@@ -9,6 +9,7 @@
 
 #include "docker/dial.h"
 #include "docker/internal.h"
+#include "sandboxd/base/trace.h"
 #include "sandboxd/base/util.h"
 
 #define STDERR_KEPT     1024
@@ -128,6 +129,7 @@ struct sbx_attach *sbx_docker_attach(struct sbx_docker *docker, struct sbx_wait 
 {
     struct sbx_attach *attach;
 
+    SBX_SPAN("docker", "attach");
     if (sbx_docker_check_name(id, err) != 0 || sbx_docker_negotiate(docker, wait, err) != 0)
         return NULL;
     attach =

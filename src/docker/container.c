@@ -22,7 +22,7 @@ int sbx_docker_create(struct sbx_docker *docker, struct sbx_wait *wait, const st
     if (!call.body)
         return sbx_err_set(err, SBX_ERR_INTERNAL, "out of memory");
     answer =
-        sbx_docker_call_json(docker, wait, &call, ANSWER_MAX, err, "/containers/create?name=%s", spec->name);
+        sbx_docker_call_json(docker, NULL, &call, ANSWER_MAX, err, "/containers/create?name=%s", spec->name);
     json_object_put(call.body);
     if (!answer)
         return -1;
@@ -34,7 +34,7 @@ int sbx_docker_create(struct sbx_docker *docker, struct sbx_wait *wait, const st
         rc = sbx_err_set(err, SBX_ERR_UPSTREAM, "cannot create container %s: dockerd answered without an id",
                          spec->name);
     json_object_put(answer);
-    return rc;
+    return rc == 0 && wait ? sbx_wait_tick(wait, err) : rc;
 }
 
 int sbx_docker_start(struct sbx_docker *docker, struct sbx_wait *wait, const char *id, struct sbx_err *err)

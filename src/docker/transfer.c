@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "docker/internal.h"
+#include "sandboxd/base/trace.h"
 #include "sandboxd/base/util.h"
 
 #define UPLOAD_BUFFER   (512L * 1024)
@@ -280,6 +281,7 @@ int sbx_docker_transfer(struct sbx_docker *docker, struct sbx_wait *wait, struct
     CURLcode code;
     int rc = -1;
 
+    SBX_SPAN("docker", call->what);
     ex.docker = docker;
     ex.call = call;
     ex.failure = (struct sbx_err)SBX_ERR_INIT;

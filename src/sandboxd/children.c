@@ -34,6 +34,7 @@ static _Noreturn void child_main(struct sbx_master *master, struct sbx_slot *slo
     const struct sbx_config *config = master->config;
     sbx_log_init((enum sbx_log_level)sbx_log_level_parse(config->log_level),
                  strcmp(config->log_format, "json") == 0, sbx_role_name(slot->role));
+    sbx_report_init(config, &master->reports, sbx_role_name(slot->role), &master->board->reports_dropped);
     struct sbx_process process = {
         .config = config,
         .agent = &master->agent,
@@ -43,6 +44,7 @@ static _Noreturn void child_main(struct sbx_master *master, struct sbx_slot *slo
         .listen_fd = master->listen_fd[slot->role == SBX_ROLE_CONTROL],
         .master_fd = master->wake_fd,
         .janitor_fd = master->janitor_fd,
+        .reports = &master->reports,
     };
     if (getppid() != parent)
         _exit(0);
@@ -84,6 +86,19 @@ static void back_off(struct sbx_master *master)
     master->spawn_after_ms = sbx_now_ms() + delay;
 }
 
+static void report_death(const struct sbx_slot *slot, int status)
+{
+    struct sbx_report_crash crash = {
+        .role = sbx_role_name(slot->role),
+        .pid = slot->pid,
+        .signo = WIFSIGNALED(status) ? WTERMSIG(status) : 0,
+        .code = WIFEXITED(status) ? WEXITSTATUS(status) : 0,
+        .request = slot->request,
+        .session = slot->session,
+    };
+    sbx_report_crash(&crash);
+}
+
 static void bury(struct sbx_master *master, struct sbx_slot *slot, int status)
 {
     bool clean = WIFEXITED(status) && WEXITSTATUS(status) == 0;
@@ -100,6 +115,7 @@ static void bury(struct sbx_master *master, struct sbx_slot *slot, int status)
                  WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
         sbx_log(SBX_LOG_ERROR, "process died", "role", sbx_role_name(slot->role), "pid", pid, "how", how,
                 "request", slot->request, "session", slot->session, NULL);
+        report_death(slot, status);
     }
     *slot = (struct sbx_slot){.pid = 0};
     if (!clean)

@@ -9,13 +9,15 @@
 
 #include "sandboxd/process.h"
 
-#define LEASE "janitor"
+#define LEASE          "janitor"
+#define SECOND_LOOK_MS 3000 /* after half-made sessions were swept */
 
 struct janitor {
     struct sbx_process *process;
     struct sbx_signals signals;
     struct sbx_engine_parts parts;
     struct sbx_wait wait;
+    struct sbx_courier *courier; /* NULL: no reports are sent */
     char holder[128];
 };
 
@@ -47,9 +49,9 @@ static void report(const struct sbx_sweep_counts *counts)
     sbx_log(SBX_LOG_INFO, "sweep", "closed", text[0], "reclaimed", text[1], "orphans", text[2], NULL);
 }
 
-/* What workers of this replica left is swept at once and without the lease: nobody else can know that they
+/* Returns whether there is something to look at once more soon. What workers of this replica left is swept at once and without the lease: nobody else can know that they
  * died. */
-static void sweep(struct janitor *janitor, bool everything)
+static bool sweep(struct janitor *janitor, bool everything)
 {
     struct sbx_engine *engine = &janitor->parts.engine;
     struct sbx_sweep_counts counts = {0};
@@ -66,32 +68,55 @@ static void sweep(struct janitor *janitor, bool everything)
     else if (rc < 0)
         sbx_log_err(SBX_LOG_WARNING, "sweep put off", &err);
     report(&counts);
+    return counts.reclaimed > 0;
 }
 
-/* 1 a worker died, 0 time for the regular sweep, -1 told to leave. */
-static int wait_for_work(struct janitor *janitor, int64_t until_ms)
+enum why { TOLD_TO_LEAVE, TIME_FOR_A_SWEEP, WORKER_DIED };
+
+/* Wait for one of them. Reports are sent in between, a short time at most without looking here again. */
+static enum why wait_for_work(struct janitor *janitor, int64_t sweep_ms)
 {
-    struct pollfd fds[] = {{.fd = janitor->signals.quit_fd, .events = POLLIN},
-                           {.fd = janitor->signals.term_fd, .events = POLLIN},
-                           {.fd = janitor->process->janitor_fd, .events = POLLIN}};
-    int64_t left = until_ms - sbx_now_ms();
-    struct sbx_err err = SBX_ERR_INIT;
-    if (left < 0)
-        left = 0;
-    if (sbx_wait_poll(NULL, fds, SBX_ARRAY_LEN(fds), (int)left, &err) < 0 || fds[0].revents || fds[1].revents)
+    for (;;) {
+        struct pollfd fds[] = {{.fd = janitor->signals.quit_fd, .events = POLLIN},
+                               {.fd = janitor->signals.term_fd, .events = POLLIN},
+                               {.fd = janitor->process->janitor_fd, .events = POLLIN},
+                               {.fd = janitor->courier ? janitor->process->reports->take_fd : -1, .events = POLLIN}};
+        int64_t until = janitor->courier ? sbx_courier_due_ms(janitor->courier) : INT64_MAX;
+        int64_t left = (until < sweep_ms ? until : sweep_ms) - sbx_now_ms();
+        struct sbx_err err = SBX_ERR_INIT;
+        if (sbx_wait_poll(NULL, fds, SBX_ARRAY_LEN(fds), left < 0 ? 0 : (int)left, &err) < 0 || fds[0].revents ||
+            fds[1].revents)
+            return TOLD_TO_LEAVE;
+        if (fds[2].revents) {
+            uint64_t count;
+            (void)!read(janitor->process->janitor_fd, &count, sizeof(count));
+            return WORKER_DIED;
+        }
+        if (sbx_now_ms() >= sweep_ms)
+            return TIME_FOR_A_SWEEP;
+        if (janitor->courier)
+            sbx_courier_work(janitor->courier);
+    }
+}
+
+static int open_janitor(struct janitor *janitor, struct sbx_err *err)
+{
+    struct sbx_process *process = janitor->process;
+    struct sbx_err failure = SBX_ERR_INIT;
+    if (sbx_signals_open(&janitor->signals, err) < 0)
         return -1;
-    if (!fds[2].revents)
-        return 0;
-    uint64_t count;
-    (void)!read(janitor->process->janitor_fd, &count, sizeof(count));
-    return 1;
+    janitor->courier =
+        sbx_courier_new(process->config, process->reports, &process->board->reports_dropped, &failure);
+    if (failure.kind != SBX_ERR_NONE) /* sweeps matter more */
+        sbx_log_err(SBX_LOG_ERROR, "no reports will be sent", &failure);
+    return sbx_engine_open(&janitor->parts, process, err);
 }
 
 int sbx_janitor_main(struct sbx_process *process)
 {
     struct janitor janitor = {.process = process};
     struct sbx_err err = SBX_ERR_INIT;
-    if (sbx_signals_open(&janitor.signals, &err) < 0 || sbx_engine_open(&janitor.parts, process, &err) < 0) {
+    if (open_janitor(&janitor, &err) < 0) {
         sbx_log_err(SBX_LOG_ERROR, "cannot start", &err);
         return SBX_EXIT_NOT_READY;
     }
@@ -102,17 +127,20 @@ int sbx_janitor_main(struct sbx_process *process)
     sbx_slot_set(process->slot, SBX_ACTIVITY_IDLE);
     sbx_wake(process->master_fd);
     int64_t next = 0; /* the first sweep is at once: it finds what died with the master before */
-    int why = 0;
+    enum why why = TIME_FOR_A_SWEEP;
     do {
         sbx_slot_set(process->slot, SBX_ACTIVITY_BUSY);
-        bool regular = why == 0;
-        sweep(&janitor, regular);
+        bool regular = why == TIME_FOR_A_SWEEP;
+        bool again = sweep(&janitor, regular);
         if (regular)
             next = sbx_now_ms() + process->config->sweep_ms;
+        if (again && next > sbx_now_ms() + SECOND_LOOK_MS)
+            next = sbx_now_ms() + SECOND_LOOK_MS;
         sbx_slot_set(process->slot, SBX_ACTIVITY_IDLE);
         why = wait_for_work(&janitor, next);
-    } while (why >= 0);
+    } while (why != TOLD_TO_LEAVE);
     (void)!sbx_store_lease_release(janitor.parts.engine.store, LEASE, janitor.holder, &err);
     sbx_engine_close(&janitor.parts);
+    sbx_courier_free(janitor.courier);
     return 0;
 }

@@ -3,6 +3,7 @@
 #define SBX_SANDBOXD_PROCESS_H
 
 #include "sandboxd/base.h"
+#include "sandboxd/report.h"
 #include "sandboxd/scoreboard.h"
 #include "sandboxd/session.h"
 
@@ -15,6 +16,7 @@ struct sbx_process {
     int listen_fd;  /* workers: work or control socket */
     int master_fd;  /* eventfd: wakes the master when something in the scoreboard wants its attention */
     int janitor_fd; /* eventfd: wakes the janitor, because a worker died */
+    const struct sbx_report_queue *reports;
 };
 
 /* Bodies of the forked processes; they return the exit code. */

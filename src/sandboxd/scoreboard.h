@@ -39,7 +39,8 @@ struct sbx_slot {
 };
 
 struct sbx_scoreboard {
-    bool draining; /* the service is stopping: new work is refused */
+    bool draining;            /* the service is stopping: new work is refused */
+    uint64_t reports_dropped; /* lost on their way to Sentry; any process adds, atomically */
     struct sbx_slot slots[SBX_SLOTS];
 };
 

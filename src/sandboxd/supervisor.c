@@ -96,7 +96,10 @@ static int open_master(struct sbx_master *master, struct sbx_err *err)
         (master->janitor_fd = made(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd", err)) < 0)
         return -1;
     master->board = sbx_scoreboard_new(err);
-    return master->board ? open_sockets(master, err) : -1;
+    if (!master->board || sbx_report_queue_open(&master->reports, err) < 0)
+        return -1;
+    sbx_report_init(master->config, &master->reports, "master", &master->board->reports_dropped);
+    return open_sockets(master, err);
 }
 
 static void close_master(struct sbx_master *master)
@@ -139,6 +142,7 @@ static void reload(struct sbx_master *master)
     master->generation++;
     sbx_log_init((enum sbx_log_level)sbx_log_level_parse(fresh.log_level),
                  strcmp(fresh.log_format, "json") == 0, "master");
+    sbx_report_init(master->config, &master->reports, "master", &master->board->reports_dropped);
     sbx_log(SBX_LOG_INFO, "settings reloaded", NULL);
 }
 

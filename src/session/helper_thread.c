@@ -10,14 +10,14 @@
 static void *thread_main(void *arg)
 {
     struct sbx_helper_thread *thread = arg;
-    thread->rc = sbx_patch_start(&thread->engine, &thread->record, &thread->err);
+    thread->rc = sbx_patch_start(&thread->engine, &thread->record, thread->run, &thread->err);
     return NULL;
 }
 
 int sbx_helper_begin(struct sbx_helper_thread *thread, struct sbx_engine *engine,
-                     const struct sbx_record *record, struct sbx_err *err)
+                     const struct sbx_record *record, bool run, struct sbx_err *err)
 {
-    *thread = (struct sbx_helper_thread){.engine = *engine, .record = *record, .stop_fd = -1};
+    *thread = (struct sbx_helper_thread){.engine = *engine, .record = *record, .run = run, .stop_fd = -1};
     /* A client and a wait of its own; the store and the notices stay with the caller's thread. */
     thread->engine.notice = NULL;
     thread->engine.docker =
@@ -35,8 +35,8 @@ int sbx_helper_begin(struct sbx_helper_thread *thread, struct sbx_engine *engine
     return sbx_err_set(err, SBX_ERR_INTERNAL, "cannot start a thread for the patch helper");
 }
 
-int sbx_helper_end(struct sbx_helper_thread *thread, bool give_up, struct sbx_record *record,
-                   struct sbx_err *err)
+int sbx_helper_end(struct sbx_helper_thread *thread, struct sbx_engine *engine, bool give_up,
+                   struct sbx_record *record, struct sbx_err *err)
 {
     if (give_up) {
         uint64_t one = 1;
@@ -45,9 +45,18 @@ int sbx_helper_end(struct sbx_helper_thread *thread, bool give_up, struct sbx_re
     pthread_join(thread->id, NULL);
     sbx_docker_free(thread->engine.docker);
     sbx_close(&thread->stop_fd);
+    /* Not in the thread: the lock that makes one pull of many is the store's. */
+    if (thread->rc < 0 && !give_up && thread->err.kind == SBX_ERR_NOT_FOUND) {
+        thread->err = (struct sbx_err)SBX_ERR_INIT;
+        thread->rc = sbx_image_pull_once(engine, engine->config->git_image, &thread->err);
+        if (thread->rc < 0 && thread->err.kind == SBX_ERR_INVALID)
+            thread->err.kind = SBX_ERR_UPSTREAM; /* not the client's image: the operator's */
+        if (thread->rc == 0)
+            thread->rc = sbx_patch_start(engine, &thread->record, thread->run, &thread->err);
+    }
     if (thread->rc < 0) {
         *err = thread->err;
-        return -1;
+        return sbx_err_wrap(err, "the patch helper (DAIV_SANDBOX_GIT_IMAGE)");
     }
     memcpy(record->helper, thread->record.helper, sizeof(record->helper));
     return 0;

@@ -23,9 +23,23 @@
 
 /* Deterministic names, so that whatever a dead worker left can be removed without looking for it. */
 #define SBX_NAME_SIZE 80
-void sbx_name_container(const char *id, char out[SBX_NAME_SIZE]);
-void sbx_name_helper(const char *id, char out[SBX_NAME_SIZE]);
-void sbx_name_volume(const char *id, char out[SBX_NAME_SIZE]);
+
+enum sbx_part {
+    SBX_PART_SESSION, /* containers … */
+    SBX_PART_PATCH,
+    SBX_PART_RUN, /* an ephemeral session has its runs in these */
+    SBX_PART_RUN_PATCH,
+    SBX_PART_REPO,      /* … and volumes */
+    SBX_PART_META,      /* the meta repository of an ephemeral session, which its runs read */
+    SBX_PART_RUN_REPO,  /* what a run sees as /repo: the session's, with the run's changes … */
+    SBX_PART_RUN_UPPER, /* … kept here */
+    SBX_PART_RUN_WORK,
+};
+void sbx_name_of(const char *id, enum sbx_part part, char out[SBX_NAME_SIZE]);
+
+/* The image that an ephemeral session's runs start from: SBX_IMAGE_NAME:<id>. */
+#define SBX_IMAGE_NAME "sandboxd-session"
+void sbx_name_image(const char *id, char *out, size_t size);
 
 /* Labels of one object; `created` backs one of them. */
 struct sbx_labels {
@@ -34,9 +48,42 @@ struct sbx_labels {
 };
 void sbx_labels_fill(struct sbx_labels *labels, struct sbx_engine *engine, const char *id, const char *role);
 
-/* What the agent needs as PID 1: become the sandbox user, own its directories, end its processes. Commands
- * get none. */
-extern const char *const SBX_AGENT_CAPS[];
+/* Where the patch helper keeps its meta repository, and where a run's helper keeps its own additions to it.
+ */
+#define SBX_META_DIR    "/meta"
+#define SBX_SCRATCH_DIR "/scratch"
+
+#define SBX_SPEC_ARGS 7
+
+/* What a container is made of. Its parts point at one another: it must stay where it is. */
+struct sbx_spec {
+    struct sbx_docker_spec docker;
+    char name[SBX_NAME_SIZE];
+    char image[512];
+    char repo[SBX_NAME_SIZE]; /* names of volumes */
+    char meta[SBX_NAME_SIZE];
+    char uid[24];
+    char gid[24];
+    const char *entrypoint[2];
+    const char *cmd[SBX_SPEC_ARGS];
+    struct sbx_docker_mount mounts[4];
+    struct sbx_labels labels;
+};
+
+/* The container that commands run in, and its patch helper. run: those of one run of an ephemeral session.
+ * The options are borrowed. */
+void sbx_spec_session(struct sbx_spec *spec, struct sbx_engine *engine, const char *id,
+                      const struct sbx_session_options *options, bool run);
+void sbx_spec_helper(struct sbx_spec *spec, struct sbx_engine *engine, const struct sbx_record *record,
+                     bool run);
+
+/* Does the started container run with all the limits of its spec? */
+int sbx_spec_verify(const struct sbx_spec *spec, struct sbx_engine *engine, const char *container,
+                    struct sbx_err *err) SBX_MUST_CHECK;
+
+/* The first half of a close: the record says CLOSING and the objects are removed, but it stays, so that a sweep looks once
+ * more: dockerd may still be making what a process that died had asked for. NOT_FOUND: there is no record. */
+int sbx_session_retire(struct sbx_engine *engine, const char *id, struct sbx_err *err) SBX_MUST_CHECK;
 
 /* Put the agent into its volume, using `image` (any image that exists) for the carrier container. */
 int sbx_agent_install(struct sbx_engine *engine, const char *image, struct sbx_err *err) SBX_MUST_CHECK;
@@ -49,37 +96,64 @@ int sbx_agent_start(struct sbx_engine *engine, const char *container, const char
 /* Pull under a lock that all replicas share, so that one missing image is pulled once. */
 int sbx_image_pull_once(struct sbx_engine *engine, const char *image, struct sbx_err *err) SBX_MUST_CHECK;
 
-/* Remove containers and volume of a session by their names. */
-int sbx_session_remove_objects(struct sbx_engine *engine, const char *id, bool has_volume,
+/* Remove containers, volumes and image of a session by their names. */
+int sbx_session_remove_objects(struct sbx_engine *engine, const struct sbx_record *record,
                                struct sbx_err *err) SBX_MUST_CHECK;
 
-/* Patches. volume and start fill the record's volume and helper; NOT_FOUND from start: the git image is
- * missing. */
-int sbx_patch_volume(struct sbx_engine *engine, struct sbx_record *record,
-                     struct sbx_err *err) SBX_MUST_CHECK;
-int sbx_patch_start(struct sbx_engine *engine, struct sbx_record *record, struct sbx_err *err) SBX_MUST_CHECK;
+/* The same for what belongs to one run of an ephemeral session. */
+int sbx_run_remove_objects(struct sbx_engine *engine, const char *id, bool patch,
+                           struct sbx_err *err) SBX_MUST_CHECK;
 
-/* Note the tree as it is now as what the next patch is against. */
-int sbx_patch_baseline(struct sbx_session *session, struct sbx_err *err) SBX_MUST_CHECK;
+/* Runs whose worker died: their sessions are there, and nobody holds their lock. */
+int sbx_run_sweep(struct sbx_engine *engine, struct sbx_sweep_counts *counts,
+                  struct sbx_err *err) SBX_MUST_CHECK;
 
-/* sbx_patch_start in a thread. begin and end come in pairs; end joins, and with give_up cuts the work short
- * first. */
+/* End a run of an ephemeral session: remove what it was made of. closed: the session is gone, so whatever
+ * this process made of it after its close goes as well. Failures are left to the sweep. */
+void sbx_run_end(struct sbx_session *session, bool closed);
+
+/* The image of an ephemeral session, which its runs start from. make: of the session's container as it is.
+ * drop: before anything in that container changes; does nothing within a run and for other sessions. */
+int sbx_template_make(struct sbx_session *session, struct sbx_err *err) SBX_MUST_CHECK;
+int sbx_template_drop(struct sbx_session *session, struct sbx_err *err) SBX_MUST_CHECK;
+
+/* Was the session closed while a request works in it? */
+bool sbx_session_closed(struct sbx_session *session);
+
+/* Patches. volumes makes the volumes and fills record->volume; start fills record->helper (run: the helper of
+ * one run); NOT_FOUND from start: the git image is missing. */
+int sbx_patch_volumes(struct sbx_engine *engine, struct sbx_record *record,
+                      struct sbx_err *err) SBX_MUST_CHECK;
+int sbx_patch_start(struct sbx_engine *engine, struct sbx_record *record, bool run,
+                    struct sbx_err *err) SBX_MUST_CHECK;
+
+/* Note the tree as it is now as what the next patch is against. seed: and the cumulative one too, and with
+ * files that the tree's own .gitignore names. */
+int sbx_patch_baseline(struct sbx_session *session, bool seed, struct sbx_err *err) SBX_MUST_CHECK;
+
+/* sbx_patch_start in a thread, pulling the git image when it is missing. begin and end come in pairs; end
+ * joins, and with give_up cuts the work short first. */
 struct sbx_helper_thread {
     struct sbx_engine engine;
     struct sbx_wait wait;
     struct sbx_record record; /* a copy; its heap parts stay the original's */
     struct sbx_err err;
     pthread_t id;
+    bool run;
     int stop_fd;
     int rc;
 };
 int sbx_helper_begin(struct sbx_helper_thread *thread, struct sbx_engine *engine,
-                     const struct sbx_record *record, struct sbx_err *err) SBX_MUST_CHECK;
-int sbx_helper_end(struct sbx_helper_thread *thread, bool give_up, struct sbx_record *record,
-                   struct sbx_err *err) SBX_MUST_CHECK;
+                     const struct sbx_record *record, bool run, struct sbx_err *err) SBX_MUST_CHECK;
+int sbx_helper_end(struct sbx_helper_thread *thread, struct sbx_engine *engine, bool give_up,
+                   struct sbx_record *record, struct sbx_err *err) SBX_MUST_CHECK;
 
-/* The session's options as they are kept in the record. */
+/* The session's options as they are kept in the record, and back: strings of *ret are the record's, and the
+ * environment is the caller's to free. */
 char *sbx_options_to_json(const struct sbx_session_options *options, struct sbx_err *err) SBX_MUST_CHECK;
+int sbx_options_from_record(const struct sbx_record *record, struct sbx_session_options *ret,
+                            char ***ret_environment, struct sbx_err *err) SBX_MUST_CHECK;
+void sbx_environment_free(char **environment);
 
 /* The connection to one agent: attach stream, frames, credit. */
 struct sbx_link *sbx_link_open(struct sbx_engine *engine, const char *container, uint64_t fence,

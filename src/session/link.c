@@ -145,6 +145,8 @@ int sbx_link_pump(struct sbx_link *link, int timeout_ms, struct sbx_err *err)
     int got = fill(link, err); /* often it is there already; saves the poll */
     if (got != 0)
         return got;
+    if (link->more && link->out.len < SBX_LINK_QUEUE)
+        return 1;
     if (wrote && link->out.len == 0 && timeout_ms == 0)
         return 1;
 
@@ -207,6 +209,7 @@ int sbx_link_next(struct sbx_link *link, struct sbx_frame *ret, struct sbx_err *
 int sbx_link_greet(struct sbx_link *link, struct sbx_err *err)
 {
     struct sbx_frame frame;
+    SBX_SPAN("agent", "greet");
     while (!link->greeted) {
         if (sbx_link_pump(link, -1, err) < 0 || sbx_link_next(link, &frame, err) < 0)
             return -1;

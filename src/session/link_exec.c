@@ -8,7 +8,6 @@
 #define AGENT_LATE_MS 15000
 
 #define CREDIT_STEP  (SBX_WIRE_WINDOW / 4)
-#define STDIN_QUEUED (64 * 1024)
 
 struct running {
     struct sbx_link *link;
@@ -69,7 +68,7 @@ static int feed_stdin(struct running *run, struct sbx_err *err)
     const struct sbx_exec_spec *spec = run->spec;
     if (!spec->stdin_data || run->stdin_closed)
         return 0;
-    while (run->stdin_sent < spec->stdin_len && run->stdin_credit > 0 && run->link->out.len < STDIN_QUEUED) {
+    while (run->stdin_sent < spec->stdin_len && run->stdin_credit > 0 && run->link->out.len < SBX_LINK_QUEUE) {
         size_t n = spec->stdin_len - run->stdin_sent;
         n = n < run->stdin_credit ? n : run->stdin_credit;
         n = n < SBX_PAYLOAD_MAX ? n : SBX_PAYLOAD_MAX;
@@ -180,6 +179,7 @@ int sbx_link_exec(struct sbx_link *link, const struct sbx_exec_spec *spec,
 {
     struct running run = {
         .link = link, .spec = spec, .stream = sbx_link_stream(link), .stdin_credit = SBX_WIRE_WINDOW};
+    SBX_SPAN("agent", "run a command");
     if (put_exec(link, run.stream, spec, err) < 0)
         return -1;
     int64_t late = spec->timeout_ms > 0 ? sbx_now_ms() + spec->timeout_ms + AGENT_LATE_MS : 0;
@@ -194,7 +194,10 @@ int sbx_link_exec(struct sbx_link *link, const struct sbx_exec_spec *spec,
             sbx_err_set(err, SBX_ERR_UNAVAILABLE, "the agent did not end the command in time");
             break;
         }
-        if (sbx_link_pump(link, (int)left, err) < 0)
+        link->more = spec->stdin_data && run.stdin_sent < spec->stdin_len && run.stdin_credit > 0;
+        int moved = sbx_link_pump(link, (int)left, err);
+        link->more = false;
+        if (moved < 0)
             break;
     }
     sbx_link_abandon(link, run.stream);

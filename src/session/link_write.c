@@ -3,8 +3,6 @@
 
 #include <string.h>
 
-#define QUEUED (128 * 1024)
-
 struct batch {
     struct sbx_link *link;
     struct sbx_write *files;
@@ -30,7 +28,7 @@ static int put_write(struct batch *batch, const struct sbx_write *file, uint32_t
 
 static int queue_more(struct batch *batch, struct sbx_err *err)
 {
-    while (batch->next < batch->count && batch->link->out.len < QUEUED) {
+    while (batch->next < batch->count && batch->link->out.len < SBX_LINK_QUEUE) {
         const struct sbx_write *file = &batch->files[batch->next];
         uint32_t stream = batch->first + (uint32_t)batch->next;
         if (!batch->opened) {
@@ -73,8 +71,14 @@ int sbx_link_write(struct sbx_link *link, struct sbx_write *files, size_t count,
 {
     struct batch batch = {.link = link, .files = files, .count = count, .first = link->last_stream + 1};
     link->last_stream += (uint32_t)count;
+    SBX_SPAN("agent", "write files");
     while (batch.results < count) {
-        if (queue_more(&batch, err) < 0 || sbx_link_pump(link, -1, err) < 0)
+        if (queue_more(&batch, err) < 0)
+            return -1;
+        link->more = batch.next < count;
+        int moved = sbx_link_pump(link, -1, err);
+        link->more = false;
+        if (moved < 0)
             return -1;
         struct sbx_frame frame;
         int got;

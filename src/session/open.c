@@ -27,8 +27,7 @@ int sbx_session_open(struct sbx_engine *engine, const char *id, struct sbx_sessi
     return -1;
 }
 
-/* Was the session closed while a request worked in it? Then whatever it stumbled over is that. */
-static bool closed_meanwhile(struct sbx_session *session)
+bool sbx_session_closed(struct sbx_session *session)
 {
     struct sbx_record record;
     struct sbx_err failure = SBX_ERR_INIT;
@@ -45,16 +44,17 @@ void sbx_session_done(struct sbx_session *session, struct sbx_err *err)
     sbx_link_close(session->link);
     sbx_link_close(session->helper);
     session->link = session->helper = NULL;
-    bool closed = false;
     struct sbx_err ignored = SBX_ERR_INIT;
-    if (err && (err->kind == SBX_ERR_UNAVAILABLE || err->kind == SBX_ERR_NOT_FOUND ||
-                err->kind == SBX_ERR_UPSTREAM)) {
-        closed = closed_meanwhile(session);
-        if (closed)
-            sbx_err_set(err, SBX_ERR_NOT_FOUND, SBX_SESSION_GONE);
-    } else if (!err) {
+    bool failed = err && (err->kind == SBX_ERR_UNAVAILABLE || err->kind == SBX_ERR_NOT_FOUND ||
+                          err->kind == SBX_ERR_UPSTREAM || err->kind == SBX_ERR_CONFLICT);
+    /* Whatever a request stumbled over while its session was closed is that. */
+    bool closed = (failed || session->run) && sbx_session_closed(session);
+    if (failed && closed)
+        sbx_err_set(err, SBX_ERR_NOT_FOUND, SBX_SESSION_GONE);
+    if (session->run)
+        sbx_run_end(session, closed);
+    if (!err)
         (void)!sbx_store_touch(session->engine->store, &session->record, &ignored);
-    }
     sbx_store_unlock(&session->lock, session->engine->wait, closed);
     sbx_record_done(&session->record);
 }

@@ -1,11 +1,12 @@
 /*
  * Patches: a helper container sees the session's /repo read-only and keeps a meta repository of its own,
  * which code of the session can neither read nor write. A turn is one command of the helper's agent. Trees
- * are compared, not commits: /meta/prev names the tree of the last turn, /meta/seed the one of the seed.
+ * are compared, not commits: prev names the tree of the last turn, seed the one of the seed. Both are in
+ * $STATE: beside the meta repository, or for a run of an ephemeral session in its own helper, where they
+ * start as copies.
  */
 #include "session/internal.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -13,20 +14,21 @@
 
 /* A hostile tree must not make git run anything: no configuration but ours, no hooks, no attributes of the
  * tree. */
-static const char *const GIT_ENV[] = {"GIT_DIR=/meta/git",
-                                      "GIT_WORK_TREE=/repo",
-                                      "GIT_CONFIG_NOSYSTEM=1",
-                                      "GIT_CONFIG_GLOBAL=/dev/null",
-                                      "GIT_ATTR_NOSYSTEM=1",
-                                      "GIT_TEMPLATE_DIR=",
-                                      "GIT_TERMINAL_PROMPT=0",
-                                      "GIT_LITERAL_PATHSPECS=1",
-                                      "GIT_NO_REPLACE_OBJECTS=1",
-                                      "GIT_CEILING_DIRECTORIES=/",
-                                      "HOME=/meta",
-                                      "LC_ALL=C",
-                                      "LANG=C",
-                                      "GIT_DISCOVERY_ACROSS_FILESYSTEM=0",
+#define GIT_ENV                                                                                              \
+    "GIT_DIR=/meta/git", "GIT_WORK_TREE=/repo", "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null",      \
+        "GIT_ATTR_NOSYSTEM=1", "GIT_TEMPLATE_DIR=", "GIT_TERMINAL_PROMPT=0", "GIT_LITERAL_PATHSPECS=1",      \
+        "GIT_NO_REPLACE_OBJECTS=1", "GIT_CEILING_DIRECTORIES=/", "LC_ALL=C", "LANG=C",                       \
+        "GIT_DISCOVERY_ACROSS_FILESYSTEM=0"
+
+static const char *const SESSION_ENV[] = {GIT_ENV, "STATE=/meta", "HOME=/meta", NULL};
+
+/* The helper of a run reads the session's meta repository and writes beside it. */
+static const char *const RUN_ENV[] = {GIT_ENV,
+                                      "STATE=/scratch",
+                                      "HOME=/scratch",
+                                      "GIT_INDEX_FILE=/scratch/index",
+                                      "GIT_OBJECT_DIRECTORY=/scratch/objects",
+                                      "GIT_ALTERNATE_OBJECT_DIRECTORIES=/meta/git/objects",
                                       NULL};
 
 /*
@@ -36,7 +38,10 @@ static const char *const GIT_ENV[] = {"GIT_DIR=/meta/git",
  */
 static const char SCRIPT[] =
     "set -u; mode=$1; cd /repo || exit 9\n"
-    "if [ ! -e /meta/ready ]; then\n"
+    "if [ ! -e $STATE/ready ] && [ $STATE != /meta ]; then\n"
+    "  [ ! -e /meta/git/index ] || cp -p /meta/git/index $STATE/index || exit 9\n"
+    "  mkdir -p $STATE/objects && cp /meta/seed /meta/prev $STATE && : > $STATE/ready || exit 9\n"
+    "elif [ ! -e $STATE/ready ]; then\n"
     "  rm -rf /meta/git /meta/git.new && (unset GIT_DIR GIT_WORK_TREE; git init -q --bare /meta/git.new) && "
     "mv /meta/git.new /meta/git || exit 9\n"
     "  { printf '[core]\\n\\trepositoryformatversion = 0\\n\\tbare = false\\n\\tfsmonitor = "
@@ -54,8 +59,8 @@ static const char SCRIPT[] =
     "  git write-tree > /meta/prev && cp /meta/prev /meta/seed && : > /meta/ready || exit 9\n"
     "fi\n"
     "force=; [ $mode = seed ] && force=-f\n"
-    "git add -A $force --ignore-errors . > /dev/null 2> /meta/err\n"
-    "if [ -s /meta/err ]; then\n"
+    "git add -A $force --ignore-errors . > /dev/null 2> $STATE/err\n"
+    "if [ -s $STATE/err ]; then\n"
     "  find . -mindepth 2 -name .git -prune -exec sh -c '\n"
     "    for git; do dir=${git%/.git}; dir=${dir#./}\n"
     "      git update-index --force-remove -- \"$dir\"\n"
@@ -65,57 +70,38 @@ static const char SCRIPT[] =
     "fi\n"
     "new=$(git write-tree) || exit 9\n"
     "case $mode in\n"
-    "seed) echo $new > /meta/seed; echo $new > /meta/prev; exit 0;;\n"
-    "base) echo $new > /meta/prev; exit 0;;\n"
-    "all) read -r old < /meta/seed;;\n"
-    "*) read -r old < /meta/prev; [ $old = $new ] && exit 0; echo $new > /meta/prev;;\n"
+    "seed) echo $new > $STATE/seed; echo $new > $STATE/prev; exit 0;;\n"
+    "base) echo $new > $STATE/prev; exit 0;;\n"
+    "all) read -r old < $STATE/seed;;\n"
+    "*) read -r old < $STATE/prev; [ $old = $new ] && exit 0; echo $new > $STATE/prev;;\n"
     "esac\n"
     "[ $old = $new ] || exec git diff-tree -r -p --binary --full-index -M --no-ext-diff --no-textconv "
     "--no-color $old $new\n";
 
-int sbx_patch_volume(struct sbx_engine *engine, struct sbx_record *record, struct sbx_err *err)
+static int make_volume(struct sbx_engine *engine, const char *id, enum sbx_part part, const char *role,
+                       char out[SBX_NAME_SIZE], struct sbx_err *err)
 {
     struct sbx_labels labels;
-    sbx_labels_fill(&labels, engine, record->id, "repo");
-    sbx_name_volume(record->id, record->volume);
-    return sbx_docker_volume_create(engine->docker, engine->wait, record->volume, labels.pairs, err);
+    sbx_labels_fill(&labels, engine, id, role);
+    sbx_name_of(id, part, out);
+    return sbx_docker_volume_create(engine->docker, engine->wait, out, labels.pairs, err);
 }
 
-int sbx_patch_start(struct sbx_engine *engine, struct sbx_record *record, struct sbx_err *err)
+int sbx_patch_volumes(struct sbx_engine *engine, struct sbx_record *record, struct sbx_err *err)
 {
-    const struct sbx_config *config = engine->config;
-    char name[SBX_NAME_SIZE];
-    char uid[24];
-    char gid[24];
-    struct sbx_labels labels;
-    sbx_name_helper(record->id, name);
-    sbx_labels_fill(&labels, engine, record->id, "patch");
-    snprintf(uid, sizeof(uid), "%" PRId64, config->run_uid);
-    snprintf(gid, sizeof(gid), "%" PRId64, config->run_gid);
-    const char *const entrypoint[] = {SBX_AGENT_PATH, NULL};
-    const char *const cmd[] = {"--uid", uid, "--gid", gid, "--dir", "/meta", NULL};
-    const struct sbx_docker_mount mounts[] = {{engine->agent->volume, SBX_AGENT_DIR, true, true},
-                                              {record->volume, "/repo", true, true},
-                                              {NULL, NULL, false, false}};
-    struct sbx_docker_spec spec = {
-        .name = name,
-        .image = config->git_image,
-        .entrypoint = entrypoint,
-        .cmd = cmd,
-        .user = "0:0",
-        .working_dir = "/",
-        .network_mode = "none",
-        .runtime = config->runtime,
-        .mounts = mounts,
-        .labels = labels.pairs,
-        .cap_add = SBX_AGENT_CAPS,
-        .pids_limit = config->pids_limit,
-        .open_stdin = true,
-        .no_new_privileges = true,
-    };
-    if (sbx_docker_create(engine->docker, engine->wait, &spec, record->helper, err) < 0)
+    char meta[SBX_NAME_SIZE];
+    if (make_volume(engine, record->id, SBX_PART_REPO, "repo", record->volume, err) < 0)
         return -1;
-    return sbx_agent_start(engine, record->helper, config->git_image, err);
+    return record->ephemeral ? make_volume(engine, record->id, SBX_PART_META, "meta", meta, err) : 0;
+}
+
+int sbx_patch_start(struct sbx_engine *engine, struct sbx_record *record, bool run, struct sbx_err *err)
+{
+    struct sbx_spec spec;
+    sbx_spec_helper(&spec, engine, record, run);
+    if (sbx_docker_create(engine->docker, engine->wait, &spec.docker, record->helper, err) < 0)
+        return -1;
+    return sbx_agent_start(engine, record->helper, spec.image, err);
 }
 
 struct streams {
@@ -140,8 +126,11 @@ static int script_once(struct sbx_session *session, const char *mode, struct str
                        struct sbx_exec_result *result, struct sbx_err *err)
 {
     const char *const argv[] = {"/bin/sh", "-c", SCRIPT, "patch", mode, NULL};
-    struct sbx_exec_spec spec = {
-        .argv = argv, .env = GIT_ENV, .cwd = "/repo", .split = true, .timeout_ms = PATCH_TIMEOUT_MS};
+    struct sbx_exec_spec spec = {.argv = argv,
+                                 .env = session->run ? RUN_ENV : SESSION_ENV,
+                                 .cwd = "/repo",
+                                 .split = true,
+                                 .timeout_ms = PATCH_TIMEOUT_MS};
     struct sbx_link *link = sbx_session_helper(session, err);
     if (link && sbx_link_exec(link, &spec, on_output, streams, result, err) == 0)
         return 0;
@@ -156,6 +145,7 @@ static int run_script(struct sbx_session *session, const char *mode, struct sbx_
     struct streams streams = {.patch = patch};
     struct sbx_exec_result result;
     struct sbx_err failure = SBX_ERR_INIT;
+    SBX_SPAN("patch", "run the script");
     int rc = script_once(session, mode, &streams, &result, &failure);
     if (rc < 0 && failure.kind == SBX_ERR_CONFLICT &&
         sbx_session_revive(session, session->record.helper, session->engine->config->git_image, &failure) ==
@@ -171,9 +161,9 @@ static int run_script(struct sbx_session *session, const char *mode, struct sbx_
                        result.message, streams.words);
 }
 
-int sbx_patch_baseline(struct sbx_session *session, struct sbx_err *err)
+int sbx_patch_baseline(struct sbx_session *session, bool seed, struct sbx_err *err)
 {
-    return run_script(session, session->record.seeded ? "base" : "seed", NULL, err);
+    return run_script(session, seed ? "seed" : "base", NULL, err);
 }
 
 int sbx_session_patch(struct sbx_session *session, bool cumulative, struct sbx_buf *ret, struct sbx_err *err)

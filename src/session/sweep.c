@@ -20,6 +20,7 @@ struct record_sweep {
     bool (*alive)(void *arg, int64_t pid);
     void *alive_arg;
     bool everything;
+    bool ephemeral; /* there are sessions of the kind that has runs */
     char last[SBX_UUID_LEN + 1];
     int seen;
     char ids[PAGE][SBX_UUID_LEN + 1];
@@ -46,6 +47,7 @@ static int on_record(void *arg, const struct sbx_record *record)
     struct record_sweep *sweep = arg;
     memcpy(sweep->last, record->id, sizeof(sweep->last));
     sweep->seen++;
+    sweep->ephemeral |= record->ephemeral && record->state == SBX_SESSION_READY;
     if (wants_closing(sweep, record)) {
         memcpy(sweep->ids[sweep->count], record->id, sizeof(sweep->ids[0]));
         sweep->half_made[sweep->count++] = record->state == SBX_SESSION_CREATING;
@@ -62,7 +64,10 @@ static int sweep_records(struct record_sweep *sweep, struct sbx_sweep_counts *co
             return -1;
         for (int i = 0; i < sweep->count; i++) {
             struct sbx_err failure = SBX_ERR_INIT;
-            if (sbx_session_close(engine, sweep->ids[i], &failure) < 0) {
+            bool again = sweep->half_made[i] && !sweep->everything;
+            int rc = again ? sbx_session_retire(engine, sweep->ids[i], &failure)
+                           : sbx_session_close(engine, sweep->ids[i], &failure);
+            if (rc < 0) {
                 notice(engine, "sweep failed", sweep->ids[i], failure.msg);
                 continue;
             }
@@ -77,7 +82,9 @@ int sbx_session_sweep_records(struct sbx_engine *engine, bool (*alive)(void *, i
                               struct sbx_sweep_counts *counts, struct sbx_err *err)
 {
     struct record_sweep sweep = {.engine = engine, .alive = alive, .alive_arg = arg};
-    return sweep_records(&sweep, counts, err);
+    if (sweep_records(&sweep, counts, err) < 0)
+        return -1;
+    return sweep.ephemeral ? sbx_run_sweep(engine, counts, err) : 0;
 }
 
 struct orphan_sweep {
@@ -135,6 +142,21 @@ static int on_volume(void *arg, const char *name, struct json_object *labels)
     return 0;
 }
 
+static int on_image(void *arg, const char *id, struct json_object *labels)
+{
+    struct orphan_sweep *sweep = arg;
+    struct sbx_err failure = SBX_ERR_INIT;
+    if (!is_orphan(sweep, labels))
+        return 0;
+    if (sbx_docker_image_remove(sweep->engine->docker, sweep->engine->wait, id, &failure) < 0) {
+        notice(sweep->engine, "sweep failed", id, failure.msg);
+        return 0;
+    }
+    notice(sweep->engine, "swept", id, "image without a record");
+    sweep->counts->orphans++;
+    return 0;
+}
+
 static int sweep_orphans(struct orphan_sweep *sweep, struct sbx_err *err)
 {
     struct sbx_engine *engine = sweep->engine;
@@ -142,8 +164,11 @@ static int sweep_orphans(struct orphan_sweep *sweep, struct sbx_err *err)
     if (sbx_docker_list(engine->docker, engine->wait, SBX_LABEL_INSTANCE, instance, on_container, sweep,
                         err) < 0)
         return -1;
-    return sbx_docker_list_volumes(engine->docker, engine->wait, SBX_LABEL_INSTANCE, instance, on_volume,
-                                   sweep, err);
+    if (sbx_docker_list_volumes(engine->docker, engine->wait, SBX_LABEL_INSTANCE, instance, on_volume, sweep,
+                                err) < 0)
+        return -1;
+    return sbx_docker_list_images(engine->docker, engine->wait, SBX_LABEL_INSTANCE, instance, on_image, sweep,
+                                  err);
 }
 
 int sbx_session_sweep_orphans(struct sbx_engine *engine, struct sbx_sweep_counts *counts, struct sbx_err *err)

@@ -61,6 +61,9 @@ static int write_once(struct sbx_session *session, struct sbx_write *files, size
 int sbx_session_write(struct sbx_session *session, struct sbx_write *files, size_t count, struct sbx_err *err)
 {
     struct sbx_err failure = SBX_ERR_INIT;
+    /* With patches /repo is a volume, which is no part of the image. */
+    if (!session->record.extract_patch && sbx_template_drop(session, err) < 0)
+        return -1;
     int rc = write_once(session, files, count, &failure);
     if (rc < 0 && revived(session, &failure))
         rc = write_once(session, files, count, &failure);
@@ -103,13 +106,23 @@ int sbx_session_clear(struct sbx_session *session, const char *target, struct sb
 int sbx_session_extract(struct sbx_session *session, const char *target, int fd, int64_t size,
                         struct sbx_err *err)
 {
+    if (sbx_template_drop(session, err) < 0)
+        return -1;
     return sbx_docker_put_archive(session->engine->docker, session->engine->wait, session->record.container,
                                   target, fd, size, err);
 }
 
+int sbx_session_replace(struct sbx_session *session, int fd, int64_t size, struct sbx_err *err)
+{
+    if (sbx_session_clear(session, "/repo", err) < 0 ||
+        sbx_session_extract(session, "/repo", fd, size, err) < 0)
+        return -1;
+    return session->record.extract_patch ? sbx_patch_baseline(session, true, err) : 0;
+}
+
 int sbx_session_seeded(struct sbx_session *session, struct sbx_err *err)
 {
-    if (session->record.extract_patch && sbx_patch_baseline(session, err) < 0)
+    if (session->record.extract_patch && sbx_patch_baseline(session, true, err) < 0)
         return -1;
     return sbx_store_set_seeded(session->engine->store, session->record.id, err);
 }
@@ -118,5 +131,5 @@ int sbx_session_written(struct sbx_session *session, bool any, struct sbx_err *e
 {
     if (!any || !session->record.extract_patch)
         return 0;
-    return sbx_patch_baseline(session, err);
+    return sbx_patch_baseline(session, false, err);
 }

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "sandboxd/base/trace.h"
+
 /* Records fetched at a time by sbx_store_list; they are in memory before the callback runs, so that it may
  * use the store. */
 #define PAGE 32
@@ -145,6 +147,7 @@ static int acquire(struct sbx_store *store, struct sbx_wait *wait, int64_t wait_
 int sbx_store_lock(struct sbx_store *store, struct sbx_wait *wait, const char *id, int64_t wait_ms,
                    struct sbx_lock *lock, struct sbx_err *err)
 {
+    SBX_SPAN("lock", "take the lock");
     *lock = (struct sbx_lock)SBX_LOCK_INIT;
     if (!sbx_is_uuid(id)) /* it becomes a file name */
         return sbx_err_set(err, SBX_ERR_INVALID, "session id is not a UUID");

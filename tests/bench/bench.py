@@ -43,7 +43,9 @@ def wanted(chosen):
     for name in only:
         if name not in known:
             raise SystemExit(f"bench: there is no figure '{name}'; there are {', '.join(known)}")
-    return [each for each in CASES if (set(only) & set(each["names"]) if only else not (chosen.quick and each["full_only"]))]
+    if only:
+        return [each for each in CASES if set(only) & set(each["names"])]
+    return [each for each in CASES if not (chosen.quick and each["full_only"])]
 
 
 def stop(number, _frame):
@@ -55,7 +57,8 @@ def measure(bench, cases):
     for each in cases:
         for found in each["run"](bench):
             figures.append(found)
-            print(f"{time.monotonic() - begun:5.0f} s  {found['name']:18} {'  '.join(report.row(found)[1:5])}", file=sys.stderr)
+            values = "  ".join(report.row(found)[1:5])
+            print(f"{time.monotonic() - begun:5.0f} s  {found['name']:18} {values}", file=sys.stderr)
     return figures, time.monotonic() - begun
 
 
@@ -68,13 +71,14 @@ def main():
     bench = Bench(chosen)
     described, steal = machine.describe(bench.docker, ROOT), machine.Steal()
     if described["load_before"] > described["cores"] / 2:
-        print(f"note: the load average is {described['load_before']} already; the figures will be worse than the machine's best",
-              file=sys.stderr)
+        print(f"note: the load average is {described['load_before']} already; the figures will be worse than the "
+              "machine's best", file=sys.stderr)
     try:
         figures, took = measure(bench, cases)
     finally:
         bench.new_docker().remove_all()
-    described.update(load_after=round(machine.load(), 2), steal_percent=round(steal.percent(), 1), runtime=chosen.runtime)
+    described.update(load_after=round(machine.load(), 2), steal_percent=round(steal.percent(), 1),
+                     runtime=chosen.runtime)
     result = {"machine": described, "quick": chosen.quick, "took_s": round(took, 1), "figures": figures}
     Path(chosen.out).parent.mkdir(parents=True, exist_ok=True)
     Path(chosen.out).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

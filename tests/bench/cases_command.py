@@ -37,21 +37,23 @@ def raw_exec(bench, container, times=1, script="true"):
 @case("command")
 def command(bench):
     with bench.session() as session, bench.container() as container:
-        ours, raw = paired(ours_run(bench, session, TRUE), raw_exec(bench, container), bench.count(20, 6), 20, 4, warm=2)
+        ours, raw = paired(ours_run(bench, session, TRUE), raw_exec(bench, container), bench.count(20, 6), 20, 4,
+                           warm=2)
     yield figure("command", "one command (sh -c true)", ours, raw, "one exec", target={"max_ms": 3, "max_ratio": 0.08})
 
 
 @case("commands_10")
 def commands_10(bench):
     with bench.session() as session, bench.container() as container:
-        ours, raw = paired(ours_run(bench, session, TRUE * 10), raw_exec(bench, container, 10), bench.count(8, 2), 8, 1, warm=1)
+        ours, raw = paired(ours_run(bench, session, TRUE * 10), raw_exec(bench, container, 10), bench.count(8, 2), 8, 1,
+                           warm=1)
     yield figure("commands_10", "10 commands in one request", ours, raw, "10 execs", target={"max_ms": 15})
 
 
 @case("commands_100", full_only=True)
 def commands_100(bench):
     with bench.session() as session, bench.container() as container:
-        ours, raw = paired(ours_run(bench, session, TRUE * 100), raw_exec(bench, container, 100), 3, 5, 1)
+        ours, raw = paired(ours_run(bench, session, TRUE * 100), raw_exec(bench, container, 100), 2, 8, 1)
     yield figure("commands_100", "100 commands in one request", ours, raw, "100 execs")
 
 
@@ -70,8 +72,9 @@ def command_patch(bench):
             if not answer[0]["patch"]:
                 raise RuntimeError(f"no patch: {answer[0]}")
             return taken
-        sample, raw = paired(ours, raw_exec(bench, container, script="echo 1 >> /tmp/file1.txt"), bench.count(15, 4), 8, 2, warm=1)
-    yield figure("command_patch", "one command that changes a file, with patch", sample, raw, "one exec, no patch",
+        taken, raw = paired(ours, raw_exec(bench, container, script="echo 1 >> /tmp/file1.txt"), bench.count(15, 4), 8, 2,
+                            warm=1)
+    yield figure("command_patch", "one command that changes a file, with patch", taken, raw, "one exec, no patch",
                  target={"max_ms": 12})
 
 
@@ -90,7 +93,8 @@ def files(bench):
     content = os.urandom(1024)
     text = base64.b64encode(content).decode()
     with bench.session() as session, bench.container() as container:
-        for name, count, what, limit in (("file_1", 1, "write one file of 1 KB", 4), ("files_64", 64, "write 64 files of 1 KB", 10)):
+        for name, count, what, limit in (("file_1", 1, "write one file of 1 KB", 4),
+                                         ("files_64", 64, "write 64 files of 1 KB", 10)):
             mutations = [{"path": f"/repo/src/file{number}", "content": text, "mode": 0o644} for number in range(count)]
             archive = files_tar([(f"src/file{number}", content) for number in range(count)])
             ours, raw = paired(lambda m=mutations: clock(lambda: bench.service.files(session, m)),
@@ -102,7 +106,8 @@ def files(bench):
 def output(bench, name, what, size, rounds, each, **options):
     script = f"yes 0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXY | head -c {size} || :"
     with bench.session() as session, bench.container() as container:
-        ours, raw = paired(ours_run(bench, session, [script], **options), raw_exec(bench, container, script=script), rounds, each, 1)
+        ours, raw = paired(ours_run(bench, session, [script], **options), raw_exec(bench, container, script=script),
+                           rounds, each, 1)
     return figure(name, what, ours, raw, "exec")
 
 
@@ -114,5 +119,5 @@ def output_1mb(bench):
 @case("output_100mb")
 def output_100mb(bench):
     """The largest that a request can ask for is 64 MiB: the head and the tail of the output come back."""
-    yield output(bench, "output_100mb", "100 MB of output, 64 MiB of it returned", 100 * 1000 * 1000, bench.count(4, 1), 1,
-                 max_output_bytes=64 << 20)
+    yield output(bench, "output_100mb", "100 MB of output, 64 MiB of it returned", 100 * 1000 * 1000,
+                 bench.count(4, 1), 1, max_output_bytes=64 << 20)

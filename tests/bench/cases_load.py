@@ -6,8 +6,8 @@ import statistics
 import time
 
 from cases_command import ours_run, raw_exec
-from figure import case, figure, single
-from measure import cpu_ms, paired, summary
+from figure import case, figure
+from measure import cpu_ms, summary
 
 FORK = multiprocessing.get_context("fork")
 
@@ -85,8 +85,9 @@ def throughput(bench):
             raw_rates.append(together([container_client(bench, each) for each in containers], seconds)[1])
     raw = summary(raw_rates)
     for count in sizes:
-        yield figure(f"throughput_{count}", f"commands of {count} client{'s' * (count > 1)}, each on its session", summary(rates[count]),
-                     raw, "8 clients' execs", unit="/s", target={"min_per_s": 600} if count == 8 else None,
+        yield figure(f"throughput_{count}", f"commands of {count} client{'s' * (count > 1)}, each on its session",
+                     summary(rates[count]), raw, "8 clients' execs", unit="/s",
+                     target={"min_per_s": 600} if count == 8 else None,
                      latency_ms=summary(latencies[count]), client_cpu_ms=statistics.median(own[count]))
 
 
@@ -98,4 +99,5 @@ def idle_sessions(bench):
         with bench.sessions(50):
             crowded = [ours_run(bench, session, ["true"])() for _ in range(100)]
         alone += [ours_run(bench, session, ["true"])() for _ in range(100)]
-    yield figure("command_idle_50", "one command beside 50 idle sessions", summary(crowded), summary(alone), "beside none")
+    yield figure("command_idle_50", "one command beside 50 idle sessions", summary(crowded), summary(alone),
+                 "beside none")

@@ -33,7 +33,9 @@ def cpu(bench):
             run()
         agent = agent_of(bench, session)
         groups = {"workers": pid_in(bench.home, "sandboxd.pid"), "nginx": pid_in(bench.home, "nginx.pid")}
-        own = lambda: {**{name: cpu_of(family(pid)) for name, pid in groups.items()}, "agent": cpu_of([agent])}
+
+        def own():
+            return {**{name: cpu_of(family(pid)) for name, pid in groups.items()}, "agent": cpu_of([agent])}
         daemons = daemon_pids(bench, container)
         before, shells, docker_before = own(), cpu_ticks_ms(agent)[1], daemon_cpu(daemons)
         for _ in range(count):
@@ -55,7 +57,9 @@ def daemon_pids(bench, container):
     dockerd = listener(bench.docker.address) if isinstance(bench.docker.address, str) else None
     shim = parent(init_of(bench, container))
     named = [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/comm") if reads(path) == "containerd"]
-    return [pid for pid in (dockerd, shim, *(pid for pid in named if dockerd is None or parent(pid) in (dockerd, 1))) if pid]
+    # Not the containerd of another dockerd.
+    named = [pid for pid in named if dockerd is None or parent(pid) in (dockerd, 1)]
+    return [pid for pid in (dockerd, shim, *named) if pid]
 
 
 def reads(path):
@@ -84,7 +88,7 @@ def memory(bench):
     yield figure("memory_worker", "unshared memory of a worker after use", private, unit="MB", target={"max_mb": 6},
                  largest=private["max"], rss_anon=max(each["rss_anon"] for each in workers),
                  private_dirty=max(each["private_dirty"] for each in workers), processes=len(workers))
-    yield figure("memory_agent", "unshared memory of the agent", single(agent["private"]), unit="MB", rss_anon=agent["rss_anon"],
-                 private_dirty=agent["private_dirty"])
-    yield figure("memory_peak", "highest residence of any process of ours so far", single(max(each["peak_rss"] for each in workers)),
-                 unit="MB")
+    yield figure("memory_agent", "unshared memory of the agent", single(agent["private"]), unit="MB",
+                 rss_anon=agent["rss_anon"], private_dirty=agent["private_dirty"])
+    yield figure("memory_peak", "highest resident memory of a process of ours so far",
+                 single(max(each["peak_rss"] for each in workers)), unit="MB")

@@ -24,7 +24,8 @@ def session_cycle(bench, closings, **options):
 @case("create", "close")
 def create(bench):
     ours_closed, raw_closed = [], []
-    ours, raw = paired(lambda: session_cycle(bench, ours_closed), lambda: container_cycle(bench, raw_closed), bench.count(20, 5))
+    ours, raw = paired(lambda: session_cycle(bench, ours_closed), lambda: container_cycle(bench, raw_closed),
+                       bench.count(20, 5))
     yield figure("create", "create a session", ours, raw, "create and start", target={"max_ratio": 1.15})
     yield figure("close", "close a session", summary(ours_closed), summary(raw_closed), "remove")
 
@@ -32,8 +33,8 @@ def create(bench):
 @case("create_patch", "close_patch")
 def create_patch(bench):
     ours_closed, raw_closed = [], []
-    ours, raw = paired(lambda: session_cycle(bench, ours_closed, extract_patch=True), lambda: container_cycle(bench, raw_closed),
-                       bench.count(12, 3))
+    ours, raw = paired(lambda: session_cycle(bench, ours_closed, extract_patch=True),
+                       lambda: container_cycle(bench, raw_closed), bench.count(12, 3))
     yield figure("create_patch", "create a session with patch", ours, raw, "create and start")
     yield figure("close_patch", "close a session with patch", summary(ours_closed), summary(raw_closed), "remove")
 
@@ -51,11 +52,11 @@ def putting(bench, archive):
 @case("seed_small", "seed_small_patch")
 def seed_small(bench):
     archive = tree(2000, 10000)
-    ours, raw = paired(lambda: seeding(bench, archive), lambda: putting(bench, archive), bench.count(8, 2))
+    ours, raw = paired(lambda: seeding(bench, archive), lambda: putting(bench, archive), bench.count(6, 2))
     yield figure("seed_small", "seed 20 MB in 2,000 files", ours, raw, "PUT archive", target={"max_ratio": 1})
     if bench.quick:
         return
-    ours, raw = paired(lambda: seeding(bench, archive, extract_patch=True), lambda: putting(bench, archive), 5)
+    ours, raw = paired(lambda: seeding(bench, archive, extract_patch=True), lambda: putting(bench, archive), 4)
     yield figure("seed_small_patch", "the same with patch", ours, raw, "PUT archive")
 
 
@@ -69,12 +70,12 @@ def seed_large(bench):
 @case("tree_seed", "tree_patch", full_only=True)
 def tree_of_files(bench):
     archive = tree(10000, 300)
-    ours, raw = paired(lambda: seeding(bench, archive), lambda: putting(bench, archive), 4)
+    ours, raw = paired(lambda: seeding(bench, archive), lambda: putting(bench, archive), 3)
     yield figure("tree_seed", "seed 10,000 files of 300 bytes", ours, raw, "PUT archive")
     with bench.sessions(1) as (plain,), bench.sessions(1, extract_patch=True) as (patched,):
         for session in (plain, patched):
             bench.service.seed(session, archive)
         ours, raw = paired(lambda: clock(lambda: bench.service.run(patched, ["true"])),
-                           lambda: clock(lambda: bench.service.run(plain, ["true"])), 10, 4, 4, warm=1)
+                           lambda: clock(lambda: bench.service.run(plain, ["true"])), 6, 4, 4, warm=1)
     yield figure("tree_patch", "one command over 10,000 unchanged files, with patch", ours, raw, "without patch",
                  cost_ms=ours["p50"] - raw["p50"])

@@ -32,10 +32,10 @@ def faults(found, limits):
             wrong.append(f"{value:.2f} {unit} is more than {limit} {unit}")
         elif name == "min_per_s" and value < limit:
             wrong.append(f"{value:.0f} {unit} is less than {limit} {unit}")
-        elif name == "max_ratio" and (ratio is None or ratio > limit):
-            wrong.append("there is nothing to compare with" if ratio is None else f"{ratio:.3f} × {found['raw_what']} is more than {limit} ×")
-        elif name == "min_ratio" and (ratio is None or ratio < limit):
-            wrong.append("there is nothing to compare with" if ratio is None else f"{ratio:.3f} × {found['raw_what']} is less than {limit} ×")
+        elif name == "max_ratio" and ratio > limit:
+            wrong.append(f"{ratio:.3f} × {found['raw_what']} is more than {limit} ×")
+        elif name == "min_ratio" and ratio < limit:
+            wrong.append(f"{ratio:.3f} × {found['raw_what']} is less than {limit} ×")
         elif name not in ("max_ms", "max_mb", "min_per_s", "max_ratio", "min_ratio"):
             wrong.append(f"'{name}' is no kind of limit")
     return wrong
@@ -43,5 +43,6 @@ def faults(found, limits):
 
 def words(limits):
     """The limits as they stand in a table."""
-    form = {"max_ms": "≤ {} ms", "max_mb": "≤ {} MB", "min_per_s": "≥ {}/s", "max_ratio": "≤ {} × raw", "min_ratio": "≥ {} × raw"}
+    form = {"max_ms": "≤ {} ms", "max_mb": "≤ {} MB", "min_per_s": "≥ {}/s", "max_ratio": "≤ {} × raw",
+            "min_ratio": "≥ {} × raw"}
     return ", ".join(form[name].format(limit) for name, limit in limits.items())

@@ -11,12 +11,12 @@ TICK_MS = 1000 / os.sysconf("SC_CLK_TCK")
 
 def summary(samples):
     ordered = sorted(samples)
-    return {"n": len(ordered), "p50": statistics.median(ordered), "p90": ordered[min(len(ordered) - 1, len(ordered) * 9 // 10)],
-            "min": ordered[0], "max": ordered[-1]}
+    p90 = ordered[min(len(ordered) - 1, len(ordered) * 9 // 10)]
+    return {"n": len(ordered), "p50": statistics.median(ordered), "p90": p90, "min": ordered[0], "max": ordered[-1]}
 
 
 def paired(ours, raw, rounds, ours_each=1, raw_each=1, warm=0):
-    """Samples of two functions that return milliseconds, taken in turns, so that what disturbs the machine disturbs both.
+    """Samples of two functions that return milliseconds, in turns, so that what disturbs the machine disturbs both.
 
     `warm` calls after every change of sides do not count: dockerd is still busy with the end of an exec when it has
     answered, and neither side should pay for the other.
@@ -80,15 +80,15 @@ def cpu_of(pids):
 
 
 def memory_mb(pid):
-    """Megabytes: anonymous resident memory, what is shared with nobody, what is dirty of that, and the highest residence."""
+    """Megabytes: anonymous, highest ever resident, shared with nobody, and what is dirty of that."""
     status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":" in line)
     rollup = {}
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]:
         name, _, value = line.partition(":")
         rollup[name] = int(value.split()[0])
-    mb = 1024 / 1e6
-    return {"rss_anon": int(status["RssAnon"].split()[0]) * mb, "peak_rss": int(status["VmHWM"].split()[0]) * mb,
-            "private": (rollup["Private_Dirty"] + rollup["Private_Clean"]) * mb, "private_dirty": rollup["Private_Dirty"] * mb}
+    kb = {"rss_anon": int(status["RssAnon"].split()[0]), "peak_rss": int(status["VmHWM"].split()[0]),
+          "private": rollup["Private_Dirty"] + rollup["Private_Clean"], "private_dirty": rollup["Private_Dirty"]}
+    return {name: value * 1024 / 1e6 for name, value in kb.items()}
 
 
 def listener(path):

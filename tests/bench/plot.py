@@ -14,7 +14,8 @@ def bar(x, y, length, color):
 
 
 def text(x, y, words, anchor="start", size=12, color="#222"):
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}" fill="{color}">{escape(words)}</text>'
+    style = f'text-anchor="{anchor}" font-size="{size}" fill="{color}"'
+    return f'<text x="{x:.1f}" y="{y:.1f}" {style}>{escape(words)}</text>'
 
 
 def number(value):
@@ -34,7 +35,8 @@ def draw(result):
     out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {bottom + 34}" font-family="sans-serif">',
            f'<rect width="{WIDTH}" height="{bottom + 34}" fill="#fff"/>',
            text(12, 22, "Median milliseconds, logarithmic: shorter is better", size=15)]
-    for at, (name, words) in enumerate((("ours", "sandboxd, through nginx"), ("raw", "the raw Docker API, same dockerd, same run"))):
+    legend = (("ours", "sandboxd, through nginx"), ("raw", "the raw Docker API, same dockerd, same run"))
+    for at, (name, words) in enumerate(legend):
         out += [bar(LABEL + at * 200, 34, 14, COLORS[name]), text(LABEL + at * 200 + 20, 45, words)]
     for power in range(low, high + 1):
         x = LABEL + place(10 ** power)

@@ -13,15 +13,20 @@ HEAD = ("figure", "ours p50", "p90", "raw p50", "ours/raw", "target", "met", "ra
 
 def number(value, unit):
     digits = 0 if value >= 100 else 1 if value >= 10 else 2
-    return f"{value:,.{digits}f} {unit}" if unit != "/s" else f"{value:,.{digits}f}/s"
+    return f"{value:,.{digits}f}{'' if unit == '/s' else ' '}{unit}"
+
+
+def ratio_of(found):
+    if found["ratio"] is None:
+        return ""
+    return f"{found['ratio']:.{3 if found['ratio'] < 0.1 else 2}f}"
 
 
 def row(found):
-    unit, raw, ratio = found["unit"], found["raw"], found["ratio"]
-    alone = found["ours"]["n"] == 1
-    return (found["what"], number(found["ours"]["p50"], unit), "" if alone else number(found["ours"]["p90"], unit),
-            number(raw["p50"], unit) if raw else "", f"{ratio:.3f}" if ratio is not None and ratio < 0.1 else f"{ratio:.2f}" if ratio else "",
-            words(found["target"]), {True: "yes", False: "NO", None: ""}[found["met"]], found["raw_what"] or "")
+    unit, ours, raw = found["unit"], found["ours"], found["raw"]
+    return (found["what"], number(ours["p50"], unit), number(ours["p90"], unit) if ours["n"] > 1 else "",
+            number(raw["p50"], unit) if raw else "", ratio_of(found), words(found["target"]),
+            {True: "yes", False: "NO", None: ""}[found["met"]], found["raw_what"] or "")
 
 
 def table(figures):
@@ -29,7 +34,8 @@ def table(figures):
     widths = [max(len(each[column]) for each in rows) for column in range(len(HEAD))]
     lines = []
     for each in rows:
-        cells = [text.ljust(width) if column in (0, 5, 7) else text.rjust(width) for column, (text, width) in enumerate(zip(each, widths))]
+        cells = [text.ljust(width) if column in (0, 5, 7) else text.rjust(width)
+                 for column, (text, width) in enumerate(zip(each, widths))]
         lines.append("  ".join(cells).rstrip())
     return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
 
@@ -38,25 +44,28 @@ def details(figures):
     """What a table has no room for."""
     lines = []
     for found in figures:
+        what = found["what"]
         if "parts_ms" in found:
-            lines.append(f"{found['what']}: " + ", ".join(f"{name} {ms:.3f} ms" for name, ms in found["parts_ms"].items()))
+            lines.append(f"{what}: " + ", ".join(f"{name} {ms:.3f} ms" for name, ms in found["parts_ms"].items()))
         if "latency_ms" in found:
-            lines.append(f"{found['what']}: latency p50 {found['latency_ms']['p50']:.2f} ms, p90 {found['latency_ms']['p90']:.2f} ms; "
-                         f"the client's own CPU {found['client_cpu_ms']:.3f} ms a command")
+            latency = found["latency_ms"]
+            lines.append(f"{what}: latency p50 {latency['p50']:.2f} ms, p90 {latency['p90']:.2f} ms; the client's own CPU "
+                         f"{found['client_cpu_ms']:.3f} ms a command")
         if "cost_ms" in found:
-            lines.append(f"{found['what']}: the patch costs {found['cost_ms']:.1f} ms of it")
+            lines.append(f"{what}: the patch costs {found['cost_ms']:.1f} ms of it")
         if "largest" in found:
-            lines.append(f"{found['what']}: median of {found['processes']} processes, largest {found['largest']:.1f} MB, "
-                         f"anonymous {found['rss_anon']:.1f} MB")
+            lines.append(f"{what}: median of {found['processes']} processes, largest {found['largest']:.1f} MB, anonymous "
+                         f"{found['rss_anon']:.1f} MB")
     return lines
 
 
 def machine_line(machine):
-    return (f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB, {machine['system']}, kernel {machine['kernel']}; "
-            f"dockerd {machine['dockerd']} ({machine['storage']}, cgroup v{machine['cgroup']}), containerd {machine['containerd']}, "
-            f"runc {machine['runc']}, runtime {machine['runtime']}, nginx {machine['nginx']}; bash -c true on the host without a container {machine['spawn_ms']} ms; "
-            f"load average {machine['load_before']} before, {machine['load_after']} after, {machine['steal_percent']} % of the CPU time "
-            f"taken by the machine's host; commit {machine['commit']}, {machine['date']}")
+    return (f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB, {machine['system']}, kernel "
+            f"{machine['kernel']}; dockerd {machine['dockerd']} ({machine['storage']}, cgroup v{machine['cgroup']}), "
+            f"containerd {machine['containerd']}, runc {machine['runc']}, runtime {machine['runtime']}, nginx "
+            f"{machine['nginx']}; bash -c true on the host, without a container, {machine['spawn_ms']} ms; load average "
+            f"{machine['load_before']} before, {machine['load_after']} after, {machine['steal_percent']} % of the CPU time "
+            f"taken by the machine's own host; commit {machine['commit']}, {machine['date']}")
 
 
 def exceeded(figures, bounds):

@@ -1,4 +1,4 @@
-"""Keep-alive HTTP over TCP or a Unix socket, as plain as can be: the client costs the same on both sides, and little."""
+"""Keep-alive HTTP over TCP or a Unix socket, as plain as can be: clients cost the same on both sides, and little."""
 
 import json
 import socket

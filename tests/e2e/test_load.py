@@ -40,14 +40,14 @@ def test_64_clients_on_8_sessions_get_200_or_409_and_nothing_grows(stack):
         in_parallel(lambda _: session.post(["true"]), range(4))
     containers = len(stack.docker.containers(f"sandboxd.instance={stack.instance}"))
     before = usage(stack)
-    stop = time.monotonic() + SECONDS
+    begun = time.monotonic()
     odd, counts = [], {}
     guard = threading.Lock()
 
     def client(number):
         rng = random.Random(number)
         with stack.client(stack.key) as http:
-            while time.monotonic() < stop:
+            while time.monotonic() < begun + SECONDS or (sum(counts.values()) < 500 and time.monotonic() < begun + 60):
                 session = rng.choice(sessions)
                 token = f"{number}-{rng.random()}"
                 kind = rng.randrange(4)
@@ -66,7 +66,7 @@ def test_64_clients_on_8_sessions_get_200_or_409_and_nothing_grows(stack):
 
     in_parallel(client, range(64))
     assert not odd, (len(odd), odd[:5])
-    assert counts.get(200, 0) > 20 * SECONDS, counts
+    assert counts.get(200, 0) >= 100, counts  # not only refusals
     assert len(stack.docker.containers(f"sandboxd.instance={stack.instance}")) == containers
     for session in sessions:
         eventually(lambda: session.post(["echo fine"]).status_code == 200)
@@ -129,7 +129,8 @@ def test_sessions_made_and_closed_at_once_leave_nothing(stack):
     def life(number):
         session = stack.create(extract_patch=number % 2 == 0)
         assert session.out("echo hi") == "hi"
-        assert session.close().status_code == 204
+        closed = session.close()
+        assert closed.status_code == 204, closed.text
 
     in_parallel(life, range(8), threads=4)
     assert not stack.docker.containers(label) and not stack.docker.volumes(label)

@@ -86,7 +86,8 @@ def test_delete_works_when_the_container_was_killed_or_removed_behind_its_back(c
     stack.docker.kill(killed.container)
     stack.docker.remove(removed.container)
     for session in killed, removed:
-        assert session.close().status_code == 204
+        closed = session.close()
+        assert closed.status_code == 204, closed.text
         assert session.post(["true"]).status_code == 404
 
 

@@ -28,11 +28,12 @@ enum sbx_err_kind {
 
 struct sbx_err {
     enum sbx_err_kind kind;
-    int os_errno; /* errno behind the failure, 0 when there is none */
+    int os_errno;   /* errno behind the failure, 0 when there is none */
+    unsigned stack; /* where it was set, for sbx_stack_get; 0: not recorded (that takes a setting, and a fault that may be ours) */
     char msg[488];
 };
 
-#define SBX_ERR_INIT {SBX_ERR_NONE, 0, ""}
+#define SBX_ERR_INIT {SBX_ERR_NONE, 0, 0, ""}
 
 /* Fill *err (which may be NULL) and return -1, so that a failure reads `return sbx_err_set(err, …)`. */
 int sbx_err_set(struct sbx_err *err, enum sbx_err_kind kind, const char *fmt, ...) SBX_PRINTF(3, 4);

@@ -5,6 +5,7 @@
 #ifndef SANDBOXD_BASE_LOG_H
 #define SANDBOXD_BASE_LOG_H
 
+#include <stdarg.h>
 #include <stdbool.h>
 
 #include "sandboxd/base/err.h"
@@ -28,6 +29,18 @@ void sbx_log_set_client(const char *client);
  *   sbx_log(SBX_LOG_INFO, "session created", "image", image, "container", id, NULL);
  * Never pass secrets or bodies. One write(2) a line, so lines of several processes do not mix. */
 void sbx_log(enum sbx_log_level level, const char *event, ...) __attribute__((sentinel));
+
+/* A second taker of every line that is written, before its values are escaped: what there is of context ("" when unset) and
+ * the fields as they were given. It must not log. NULL: none. */
+struct sbx_log_entry {
+    enum sbx_log_level level;
+    const char *event;
+    const char *role;
+    const char *request;
+    const char *session;
+    const char *client;
+};
+void sbx_log_set_tap(void (*tap)(const struct sbx_log_entry *entry, va_list fields));
 
 /* Log an error object at a level: event, kind=, error=. */
 void sbx_log_err(enum sbx_log_level level, const char *event, const struct sbx_err *err);

@@ -1,0 +1,111 @@
+/* What the containers of a session are made of, and whether they came out that way. */
+#include "session/internal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+/* What the agent needs as PID 1: become the sandbox user, own its directories, end its processes. Commands
+ * get none. */
+static const char *const AGENT_CAPS[] = {"SETUID", "SETGID", "SETPCAP", "KILL", "CHOWN", NULL};
+
+static void add_mount(struct sbx_spec *spec, const char *volume, const char *target, bool read_only)
+{
+    size_t i = 0;
+    while (spec->mounts[i].volume)
+        i++;
+    spec->mounts[i] = (struct sbx_docker_mount){volume, target, read_only, true};
+}
+
+/* What all of them have in common. dir: what the agent makes instead of its usual directories, or NULL. */
+static void fill(struct sbx_spec *spec, struct sbx_engine *engine, const char *id, const char *role,
+                 const char *dir)
+{
+    const struct sbx_config *config = engine->config;
+    sbx_labels_fill(&spec->labels, engine, id, role);
+    snprintf(spec->uid, sizeof(spec->uid), "%" PRId64, config->run_uid);
+    snprintf(spec->gid, sizeof(spec->gid), "%" PRId64, config->run_gid);
+    const char *const cmd[SBX_SPEC_ARGS] = {"--uid", spec->uid, "--gid", spec->gid, dir ? "--dir" : NULL,
+                                            dir,     NULL};
+    memcpy(spec->cmd, cmd, sizeof(cmd));
+    spec->entrypoint[0] = SBX_AGENT_PATH;
+    add_mount(spec, engine->agent->volume, SBX_AGENT_DIR, true);
+    spec->docker = (struct sbx_docker_spec){
+        .name = spec->name,
+        .image = spec->image,
+        .entrypoint = spec->entrypoint,
+        .cmd = spec->cmd,
+        .user = "0:0",
+        .working_dir = "/",
+        .network_mode = "none",
+        .runtime = config->runtime,
+        .mounts = spec->mounts,
+        .labels = spec->labels.pairs,
+        .cap_add = AGENT_CAPS,
+        .pids_limit = config->pids_limit,
+        .open_stdin = true,
+        .no_new_privileges = true,
+    };
+}
+
+void sbx_spec_session(struct sbx_spec *spec, struct sbx_engine *engine, const char *id,
+                      const struct sbx_session_options *options, bool run)
+{
+    *spec = (struct sbx_spec){.docker = {.name = NULL}};
+    fill(spec, engine, id, run ? "run" : "session", NULL);
+    sbx_name_of(id, run ? SBX_PART_RUN : SBX_PART_SESSION, spec->name);
+    if (run)
+        sbx_name_image(id, spec->image, sizeof(spec->image));
+    else
+        snprintf(spec->image, sizeof(spec->image), "%s", options->image);
+    if (options->extract_patch) {
+        sbx_name_of(id, run ? SBX_PART_RUN_REPO : SBX_PART_REPO, spec->repo);
+        add_mount(spec, spec->repo, "/repo", false);
+    }
+    spec->docker.env = options->environment;
+    spec->docker.network_mode = options->network_enabled ? "bridge" : "none";
+    spec->docker.memory_bytes = options->memory_bytes;
+    spec->docker.nano_cpus = (int64_t)(options->cpus * 1e9 + 0.5);
+}
+
+void sbx_spec_helper(struct sbx_spec *spec, struct sbx_engine *engine, const struct sbx_record *record,
+                     bool run)
+{
+    *spec = (struct sbx_spec){.docker = {.name = NULL}};
+    fill(spec, engine, record->id, run ? "run-patch" : "patch", run ? SBX_SCRATCH_DIR : SBX_META_DIR);
+    sbx_name_of(record->id, run ? SBX_PART_RUN_PATCH : SBX_PART_PATCH, spec->name);
+    snprintf(spec->image, sizeof(spec->image), "%s", engine->config->git_image);
+    sbx_name_of(record->id, run ? SBX_PART_RUN_REPO : SBX_PART_REPO, spec->repo);
+    add_mount(spec, spec->repo, "/repo", true);
+    if (record->ephemeral) {
+        sbx_name_of(record->id, SBX_PART_META, spec->meta);
+        add_mount(spec, spec->meta, SBX_META_DIR, run);
+    }
+}
+
+/* dockerd ignores fields it does not know, so that a limit was asked for proves nothing. */
+int sbx_spec_verify(const struct sbx_spec *spec, struct sbx_engine *engine, const char *container,
+                    struct sbx_err *err)
+{
+    const struct sbx_docker_spec *wanted = &spec->docker;
+    struct sbx_docker_state state;
+    if (sbx_docker_inspect(engine->docker, engine->wait, container, &state, err) < 0)
+        return -1;
+    const char *wrong = NULL;
+    if (!state.running)
+        wrong = "it is not running";
+    else if (wanted->memory_bytes > 0 &&
+             (state.memory_bytes != wanted->memory_bytes || state.memory_swap_bytes != wanted->memory_bytes))
+        wrong = "its memory limit is not in force";
+    else if (wanted->nano_cpus > 0 && state.nano_cpus != wanted->nano_cpus)
+        wrong = "its cpu limit is not in force";
+    else if (wanted->pids_limit > 0 && state.pids_limit != wanted->pids_limit)
+        wrong = "its limit of processes is not in force";
+    else if (strcmp(state.network_mode, wanted->network_mode) != 0)
+        wrong = "it is not in the network that was asked for";
+    else if (wanted->runtime && strcmp(state.runtime, wanted->runtime) != 0)
+        wrong = "it does not run under the runtime that was asked for";
+    if (!wrong)
+        return 0;
+    return sbx_err_set(err, SBX_ERR_UPSTREAM, "the container was created, but %s", wrong);
+}

@@ -1,0 +1,408 @@
+"""docs/openapi.yaml holds: it is sound in itself, has the service's routes and fields, and every answer fits its schema."""
+import base64
+import copy
+import json
+import os
+import re
+import signal
+import uuid
+
+import jsonschema
+import pytest
+import yaml
+
+from support import BUSYBOX, ROOT, Background, eventually, tar
+
+DOC = yaml.safe_load((ROOT / "docs" / "openapi.yaml").read_text())
+METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
+OPERATIONS = [(path, method) for path, item in DOC["paths"].items() for method in METHODS if method in item]
+IDS = [f"{method} {path}" for path, method in OPERATIONS]
+JSON_BODIES = [(path, method) for path, method in OPERATIONS
+               if "application/json" in DOC["paths"][path][method].get("requestBody", {}).get("content", {})]
+
+
+def resolve(node):
+    """What a reference stands for; anything else as it is. What stands beside a reference counts for nothing here."""
+    while isinstance(node, dict) and "$ref" in node:
+        ref = node["$ref"]
+        assert ref.startswith("#/"), ref
+        node = DOC
+        for step in ref[2:].split("/"):
+            node = node[step]
+    return node
+
+
+def operation(path, method):
+    return DOC["paths"][path][method]
+
+
+def walk(node, place="#"):
+    yield place, node
+    children = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, child in children:
+        yield from walk(child, f"{place}/{key}")
+
+
+def validator(schema):
+    """A schema of the document, which may refer to others of it."""
+    whole = {**copy.deepcopy(schema), "components": DOC["components"]}
+    return jsonschema.Draft202012Validator(whole, format_checker=jsonschema.FormatChecker())
+
+
+def fits(schema, value):
+    return validator(schema).is_valid(value)
+
+
+def must_fit(schema, value, what):
+    errors = [f"{list(e.absolute_path)}: {e.message[:300]}" for e in validator(schema).iter_errors(value)]
+    assert not errors, f"{what}: {errors}"
+
+
+def body_schema(path, method):
+    return operation(path, method)["requestBody"]["content"]["application/json"]["schema"]
+
+
+def examples_of(media):
+    """(place, value) of a media type's examples."""
+    if "example" in media:
+        yield "example", media["example"]
+    for name, example in media.get("examples", {}).items():
+        yield name, example["value"]
+
+
+def template_of(url_path):
+    """The path of the document that a request's path is."""
+    bare = url_path.removeprefix("/api/v1").rstrip("/")
+    for path in DOC["paths"]:
+        if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", path.rstrip("/")), bare):
+            return path
+    return None
+
+
+def check_answer(response):
+    """One answer of the service against what the document says of it."""
+    request = response.request
+    path = template_of(request.url.path)
+    method = request.method.lower()
+    what = f"{request.method} {request.url.path}: {response.status_code} {response.text[:500]}"
+    if path is None:
+        expected = DOC["components"]["responses"]["OfNginx"]  # any path: 403 or 404
+    elif method not in DOC["paths"][path]:
+        expected = DOC["components"]["responses"]["MethodNotAllowed"]
+        assert response.status_code in (403, 405), what
+    else:
+        expected = operation(path, method)["responses"].get(str(response.status_code))
+        assert expected, f"undocumented status of {what}"
+    expected = resolve(expected)
+    for name, header in expected.get("headers", {}).items():
+        header = resolve(header)
+        if header.get("required"):
+            assert name in response.headers, f"{name} is missing: {what}"
+        if name in response.headers:
+            must_fit(header["schema"], response.headers[name], f"{name} of {what}")
+    assert ("Retry-After" in response.headers) == ("Retry-After" in expected.get("headers", {})), what
+    if "content" not in expected:
+        assert response.content == b"", what
+        return
+    assert response.headers["content-type"] == "application/json", what
+    must_fit(expected["content"]["application/json"]["schema"], response.json(), what)
+
+
+def check_request(response):
+    """A JSON body that the document refuses must not be a good one for the service, and the other way round."""
+    request = response.request
+    path, method = template_of(request.url.path), request.method.lower()
+    if (path, method) not in JSON_BODIES or "json" not in request.headers.get("content-type", ""):
+        return
+    try:
+        documented = fits(body_schema(path, method), json.loads(request.content))
+    except json.JSONDecodeError:
+        documented = False
+    faults = response.status_code == 422 and isinstance(response.json()["detail"], list)
+    assert not (documented and faults), f"documented as good: {request.content[:300]} {response.text}"
+    assert documented or response.status_code >= 400, f"documented as bad: {request.content[:300]}"
+
+
+def check(response):
+    response.read()
+    check_answer(response)
+    check_request(response)
+
+
+def checking_client(stack, key):
+    """A client that holds every request and every answer against the document."""
+    return stack.client(key, event_hooks={"response": [check]})
+
+
+@pytest.fixture
+def http(stack):
+    with checking_client(stack, stack.key) as client:
+        yield client
+
+
+# --- the document ---
+
+
+def test_every_reference_leads_somewhere_and_everything_is_referred_to():
+    used = set()
+    for place, node in walk(DOC):
+        if isinstance(node, dict) and "$ref" in node:
+            resolve(node)
+            used.add(node["$ref"])
+    for kind in ("responses", "schemas", "parameters", "headers"):
+        unused = {name for name in DOC["components"][kind] if f"#/components/{kind}/{name}" not in used}
+        assert unused <= {"MethodNotAllowed"}, (kind, unused)
+
+
+def test_every_schema_is_a_schema():
+    schemas = [node for place, node in walk(DOC) if place.endswith("/schema")]
+    schemas += DOC["components"]["schemas"].values()
+    assert len(schemas) > 20
+    for schema in schemas:
+        jsonschema.Draft202012Validator.check_schema(schema)
+        validator(schema).is_valid(None)
+
+
+def test_operations_are_whole():
+    assert DOC["openapi"].startswith("3.1.") and DOC["info"]["title"] == "sandboxd"
+    ids = [operation(*op)["operationId"] for op in OPERATIONS]
+    assert len(set(ids)) == len(ids)
+    for path, method in OPERATIONS:
+        op = operation(path, method)
+        declared = {resolve(p)["name"] for p in DOC["paths"][path].get("parameters", [])}
+        assert set(re.findall(r"\{(\w+)\}", path)) == declared, path
+        assert path.endswith("/") and op["summary"] and "default" in op["responses"]
+        for status, response in op["responses"].items():
+            assert resolve(response)["description"], (path, status)
+            assert re.fullmatch("[2-5][0-9][0-9]|default", status)
+
+
+def test_objects_in_answers_are_closed():
+    """A field that is not described must not pass."""
+    for place, node in walk({"paths": DOC["paths"], "components": {"responses": DOC["components"]["responses"]}}):
+        if not re.search(r"responses/[^/]+/content/.*/schema$", place):
+            continue
+        todo = [resolve(node)]
+        while todo:
+            schema = resolve(todo.pop())
+            if "properties" in schema:
+                assert schema.get("additionalProperties") is False, place
+            todo += list(schema.get("properties", {}).values()) + schema.get("anyOf", [])
+            todo += [schema["items"]] if "items" in schema else []
+
+
+def test_examples_fit_their_schemas():
+    count = 0
+    for place, node in walk(DOC):
+        if not isinstance(node, dict) or "schema" not in node:
+            continue
+        for name, value in examples_of(node):
+            must_fit(node["schema"], value, f"{place}/{name}")
+            count += 1
+    assert count > 20
+
+
+def test_documented_answers_show_an_example():
+    for path, method in OPERATIONS:
+        for status, response in operation(path, method)["responses"].items():
+            for media in resolve(response).get("content", {}).values():
+                assert list(examples_of(media)), (path, method, status)
+
+
+# --- against the source ---
+
+
+def normal(path):
+    return re.sub(r"\{\w+\}", "{}", path).rstrip("/")
+
+
+def test_the_routes_are_those_of_the_service():
+    table = re.search(r"ROUTES\[\] = \{(.*?)\n\};", (ROOT / "src" / "api" / "route.c").read_text(), re.S).group(1)
+    served = {(method.lower(), normal(path)): (is_open == "true")
+              for method, path, is_open in re.findall(r'\{"(\w+)", "([^"]+)", \w+, (true|false)', table)}
+    assert len(served) == table.count("sbx_handle_")
+    documented = {(method, normal(path)): operation(path, method).get("security") == [] for path, method in OPERATIONS}
+    assert documented == served
+
+
+def test_the_fields_are_those_that_the_service_reads():
+    """By the names in the readers' calls; that each is read is tested against the service below."""
+    source = "".join(path.read_text() for path in sorted((ROOT / "src" / "api").glob("*.c")))
+    read = set(re.findall(r'sbx_json_(?:string|bool|int|double|array|object)\(\s*faults,\s*\w+,\s*(?:""|prefix),\s*"(\w+)"', source))
+    read |= set(re.findall(r'sbx_read_env\(\s*faults,\s*\w+,\s*"(\w+)"', source))
+    documented = set()
+    for name in ("Create", "Run", "Files", "Mutation"):
+        documented |= set(DOC["components"]["schemas"][name]["properties"])
+    assert documented == read
+    archives = re.search(r"ARCHIVE\[ARCHIVES\] = \{(.*?);", source, re.S).group(1)
+    assert set(re.findall(r'\{"(\w+)"', archives)) == set(DOC["components"]["schemas"]["Seed"]["properties"])
+
+
+# --- against the service ---
+
+
+@pytest.mark.parametrize("prefix", ["", "/api/v1"])
+@pytest.mark.parametrize("path", DOC["paths"])
+def test_a_path_has_the_documented_methods_and_no_other(http, prefix, path):
+    documented = {method.upper() for p, method in OPERATIONS if p == path}
+    concrete = prefix + path.replace("{session_id}", str(uuid.uuid4()))
+    for method in ("PATCH", "PUT", "OPTIONS"):
+        response = http.request(method, concrete)
+        assert response.status_code == 405, response.text
+        assert set(response.headers["allow"].split(", ")) == documented
+    for method in documented:
+        for way in (concrete, concrete.rstrip("/")):
+            assert http.request(method, way).status_code != 405
+
+
+@pytest.mark.parametrize("path,method", OPERATIONS, ids=IDS)
+def test_the_key_is_wanted_where_the_document_says_so(stack, path, method):
+    concrete = path.replace("{session_id}", str(uuid.uuid4()))
+    is_open = operation(path, method).get("security") == []
+    for key in (None, "wrong"):
+        with checking_client(stack, key) as client:
+            response = client.request(method.upper(), concrete)
+        assert (response.status_code != 403) if is_open else (response.status_code == 403)
+
+
+@pytest.mark.parametrize("path,method", JSON_BODIES, ids=[f"{m} {p}" for p, m in JSON_BODIES])
+def test_every_documented_field_is_read(http, path, method):
+    """A value of a wrong type is a fault at its place, so the field means something to the service."""
+    schema = resolve(body_schema(path, method))
+    wrong = {name: (5 if "array" in str(resolve(field).get("type")) else []) for name, field in schema["properties"].items()}
+    response = http.request(method.upper(), path.replace("{session_id}", str(uuid.uuid4())), json=wrong)
+    assert response.status_code == 422, response.text
+    assert {fault["loc"][1] for fault in response.json()["detail"]} == set(wrong)
+
+
+def test_null_is_taken_where_the_document_says_so(http):
+    for path, method in JSON_BODIES:
+        schema = resolve(body_schema(path, method))
+        body = {name: None for name in schema["properties"]}
+        response = http.request(method.upper(), path.replace("{session_id}", str(uuid.uuid4())), json=body)
+        faults = {fault["loc"][1] for fault in response.json()["detail"]}
+        assert faults == {name for name, field in schema["properties"].items() if not fits(field, None)}, path
+
+
+@pytest.mark.parametrize("path,name,good,bad", [
+    ("/session/", "memory_bytes", [], [6291455, 2**63]), ("/session/", "cpus", [], [0, -1]),
+    ("/session/", "base_image", [], ["", "x" * 501]), ("/session/", "environment", [], [{"": "x"}, {"a=b": "x"}, {"a": 1}]),
+    ("/session/{session_id}/", "timeout", [0, 2000000], [-1, 2000001]),
+    ("/session/{session_id}/", "max_output_bytes", [0, 67108864], [-1, 67108865]),
+    ("/session/{session_id}/", "cwd", ["/", "/" + "x" * 4094], ["", "x", "/" + "x" * 4095]),
+    ("/session/{session_id}/", "stdin_encoding", ["text", "base64"], ["", "hex"]),
+    ("/session/{session_id}/", "commands", [[], ["x"] * 10000], [["x"] * 10001, [None], ["a\0b"]]),
+    ("/session/{session_id}/", "env", [{"n" * 255: ""}], [{"n" * 256: ""}, {"": ""}]),
+])
+def test_documented_limits_are_the_services(http, path, name, good, bad):
+    """The client's checks compare both. What is good is asked of a session that is not there."""
+    url = path.replace("{session_id}", str(uuid.uuid4()))
+    other = {} if name in ("commands", "base_image") else {"commands": []} if "{" in path else {"base_image": "x"}
+    for value in good:
+        assert http.post(url, json={**other, name: value}).status_code == 404, value
+    for value in bad:
+        assert not fits(body_schema(path, "post"), {**other, name: value}), value
+        assert http.post(url, json={**other, name: value}).status_code == 422, value
+
+
+@pytest.mark.parametrize("count,good", [(0, False), (1, True), (64, True), (65, False)])
+def test_the_documented_number_of_files_is_the_services(http, count, good):
+    body = {"mutations": [{"path": "/repo/x", "content": "", "mode": 0o7777}] * count}
+    response = http.post(f"/session/{uuid.uuid4()}/files/", json=body)
+    assert response.status_code == (404 if good else 422)
+
+
+def test_a_session_from_its_creation_to_its_end(http):
+    """Every field, every call, with the document's own examples where there are some."""
+    media = operation("/session/", "post")["requestBody"]["content"]["application/json"]
+    for name, example in examples_of(media):
+        response = http.post("/api/v1/session/", json=example)
+        assert response.status_code == 200, (name, response.text)
+        path = f"/api/v1/session/{response.json()['session_id']}/"
+        if name == "least":
+            assert http.delete(path).status_code == 204
+    assert http.post(path + "seed/", files={"repo_archive": ("r", tar({"a": b"1\n"})), "skills_archive": ("s", tar({"b": b"2"}))}).status_code == 204
+    for name, example in examples_of(operation("/session/{session_id}/", "post")["requestBody"]["content"]["application/json"]):
+        response = http.post(path, json=example)
+        assert response.status_code == 200, (name, response.text)
+    assert [result["stdout"] for result in response.json()["results"]] == ["hello", ""]
+    assert response.json()["results"][1]["stderr"] == "test\n"
+    answer = http.post(path, json={"commands": ["echo 2 >> a", "kill -9 $$", "yes | head -c 9999", "sleep 9", "never"], "timeout": 1,
+                                   "max_output_bytes": 100}).json()
+    assert [r["exit_code"] for r in answer["results"]] in ([0, 137, 141, 124], [0, 137, 0, 124])
+    assert answer["results"][1]["signal"] == 9 and answer["results"][2]["truncated"] and answer["results"][3]["timed_out"]
+    assert b"+2" in base64.b64decode(answer["patch"])
+    for _, example in examples_of(operation("/session/{session_id}/files/", "post")["requestBody"]["content"]["application/json"]):
+        assert http.post(path + "files/", json=example).json()["results"][0]["ok"]
+    response = http.post(path + "files/", json={"mutations": [{"path": p, "content": "", "mode": 0} for p in ("/etc/x", "x", "/repo", "/repo/../x")]})
+    assert [item["ok"] for item in response.json()["results"]] == [False] * 4
+    archive = base64.b64encode(tar({"c": b"3"})).decode()
+    assert http.post(path, json={"commands": ["ls"], "archive": archive}).json()["results"][0]["output"] == "c\n"
+    assert http.get(path + "patch/").status_code == 200
+    assert http.delete(path).status_code == 204
+    assert http.delete(path).status_code == 204
+    for method, rest in (("post", ""), ("post", "files/"), ("post", "seed/"), ("get", "patch/")):
+        body = {"": {"commands": []}, "files/": {"mutations": [{"path": "/repo/x", "content": ""}]}}.get(rest)
+        assert http.request(method, path + rest, json=body).status_code == 404
+
+
+def test_an_ephemeral_session(http, create):
+    path = create(BUSYBOX, ephemeral=True, extract_patch=True).path
+    for _ in range(2):
+        answer = http.post(path, json={"commands": ["ls; echo x > x"]}).json()
+        assert answer["results"][0]["output"] == "" and answer["patch"]
+
+
+def test_errors_of_a_busy_session(stack, http, create):
+    path = create(BUSYBOX).path
+    slow = Background(stack.client(stack.key).post, path, json={"commands": ["sleep 30"]})
+    stack.working_pid(path.split("/")[4])
+    assert http.post(path, json={"commands": []}).status_code == 409
+    assert http.post(path + "files/", json={"mutations": [{"path": "/repo/x", "content": ""}]}).status_code == 409
+    assert http.get(path + "patch/").status_code == 409
+    assert http.delete(path).status_code == 204
+    assert slow.result().status_code == 404
+
+
+def test_errors_of_a_session(http, create):
+    path = create(BUSYBOX).path
+    assert http.get(path + "patch/").json()["detail"] == "Session was created without extract_patch"
+    form = {"Content-Type": "multipart/form-data"}
+    assert http.post(path + "seed/", content=b"junk", headers=form).status_code == 400
+    assert http.post(path + "seed/", files={"repo_archive": ("r", b"junk")}).status_code == 422
+    assert http.post(path + "seed/", files={"other": ("r", b"junk")}).status_code == 422
+    assert http.post(path + "seed/", files={"repo_archive": ("r", tar({"a": b""}))}).status_code == 204
+    assert http.post(path + "seed/", files={"repo_archive": ("r", tar({"a": b""}))}).status_code == 409
+    assert http.post(path, json={"commands": [], "archive": "aGVsbG8="}).status_code == 422
+    assert http.post(path, content=b"{", headers={"Content-Type": "application/json"}).status_code == 422
+
+
+@pytest.mark.parametrize("body,status", [
+    ({"base_image": "A B"}, 422), ({"base_image": BUSYBOX, "cpus": 100000}, 422), ({"base_image": "127.0.0.1:1/no:1"}, 502), ({}, 422)])
+def test_errors_of_a_create(http, body, status):
+    assert http.post("/session/", json=body).status_code == status
+
+
+def test_health_version_and_what_is_not_there(stack):
+    for key in (stack.key, None):
+        with checking_client(stack, key) as client:
+            assert client.get("/-/health/").status_code == 200
+            assert client.get("/-/version/").status_code == 200
+            assert client.get("/unknown").status_code == (404 if key else 403)
+
+
+def test_limits_and_a_worker_that_dies(make_stack):
+    own = make_stack(MAX_BODY_BYTES="64K", MAX_SEED_BYTES="64K", MIN_WORKERS=1)
+    session = own.create(BUSYBOX)
+    http = checking_client(own, own.key)
+    assert http.post(session.path, json={"commands": ["x" * 70_000]}).status_code == 413
+    assert http.post("/session/", json={"base_image": "x" * 70_000}).status_code == 413
+    files = {"mutations": [{"path": "/repo/x", "content": "A" * 80_000}]}
+    assert http.post(session.path + "files/", json=files).status_code == 413
+    seed = {"repo_archive": ("r", tar({"a": bytes(2_000_000)}))}
+    assert http.post(session.path + "seed/", files=seed).status_code == 413
+    running = Background(http.post, session.path, json={"commands": ["sleep 30"]})
+    os.kill(own.working_pid(session.id), signal.SIGKILL)
+    assert running.result().status_code == 503
+    eventually(own.healthy)
+    assert http.delete(session.path).status_code == 204
