@@ -20,7 +20,9 @@ HARDEN    := -fstack-protector-strong -fstack-clash-protection -fcf-protection=f
 WARN      := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wwrite-strings -Wvla \
              -Wformat=2 -Wimplicit-fallthrough -Wundef -Wno-unused-parameter $(if $(WERROR),-Werror)
 CFLAGS    ?= -O2 -g
-BASEFLAGS := -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -Iinclude -Isrc -DSBX_VERSION='"$(VERSION)"' $(WARN) $(HARDEN) $(SANFLAGS) -MMD -MP
+# -fno-optimize-sibling-calls: the function that sets an error is then in the stack of its report.
+BASEFLAGS := -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -Iinclude -Isrc -DSBX_VERSION='"$(VERSION)"' $(WARN) $(HARDEN) $(SANFLAGS) \
+             -fno-optimize-sibling-calls -MMD -MP
 DEPCFLAGS := $(shell pkg-config --cflags $(PKGS))
 DEPLIBS   := $(shell pkg-config --libs $(PKGS)) -lm -lpthread
 LINKFLAGS := -fPIE -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(SANFLAGS) $(LDFLAGS)

@@ -155,7 +155,7 @@ int sbx_session_patch(struct sbx_session *session, bool cumulative, struct sbx_b
 
 /* Sweeps. alive: is the process that makes a CREATING record of this replica still at it? */
 struct sbx_sweep_counts {
-    int closed;    /* sessions that were CLOSING, or whose container is gone */
+    int closed;    /* sessions that were CLOSING */
     int reclaimed; /* half-made ones whose maker died, and runs whose worker died */
     int orphans;   /* containers, volumes and images of this instance without a record */
 };

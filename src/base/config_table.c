@@ -154,9 +154,11 @@ const struct sbx_setting sbx_settings[] = {
     {NAME("SENTRY_ENABLE_LOGS"), BOOL, FIELD(sentry_enable_logs),
      .description = "Send the log lines to Sentry too, those from LOG_LEVEL up."},
     {NAME("SENTRY_TRACES_SAMPLE_RATE"), RATE, FIELD(sentry_traces_sample_rate),
-     .description = "Share of requests whose time is sent to Sentry, by lock, Docker calls, agent and patch."},
+     .description =
+         "Share of requests whose time is sent to Sentry, by lock, Docker calls, agent and patch."},
     {NAME("SENTRY_PROFILES_SAMPLE_RATE"), RATE, FIELD(sentry_profiles_sample_rate),
-     .description = "Share of traced requests that carry the worker's CPU time and peak memory; no sampled stacks are sent."},
+     .description = "Share of traced requests that carry the worker's CPU time and peak memory; no sampled "
+                    "stacks are sent."},
     {NAME("SENTRY_SEND_DEFAULT_PII"), BOOL, FIELD(sentry_send_default_pii),
      .description = "Let reports carry client addresses, clients' names and request paths."},
     {NAME("RUNTIME"), TEXT, FIELD(runtime), .initial = "runc", .check = check_runtime,

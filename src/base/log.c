@@ -171,8 +171,8 @@ void sbx_log(enum sbx_log_level level, const char *event, ...)
     while (write(STDERR_FILENO, line.text, line.len) < 0 && errno == EINTR)
         continue;
     if (tap) {
-        struct sbx_log_entry entry = {
-            level, event, state.role ? state.role : "", state.request, state.session, state.client};
+        struct sbx_log_entry entry = {level,         event,         state.role ? state.role : "",
+                                      state.request, state.session, state.client};
         va_start(ap, event);
         tap(&entry, ap);
         va_end(ap);

@@ -49,8 +49,8 @@ static void report(const struct sbx_sweep_counts *counts)
     sbx_log(SBX_LOG_INFO, "sweep", "closed", text[0], "reclaimed", text[1], "orphans", text[2], NULL);
 }
 
-/* Returns whether there is something to look at once more soon. What workers of this replica left is swept at once and without the lease: nobody else can know that they
- * died. */
+/* Returns whether there is something to look at once more soon. What workers of this replica left is swept at
+ * once and without the lease: nobody else can know that they died. */
 static bool sweep(struct janitor *janitor, bool everything)
 {
     struct sbx_engine *engine = &janitor->parts.engine;
@@ -77,15 +77,16 @@ enum why { TOLD_TO_LEAVE, TIME_FOR_A_SWEEP, WORKER_DIED };
 static enum why wait_for_work(struct janitor *janitor, int64_t sweep_ms)
 {
     for (;;) {
-        struct pollfd fds[] = {{.fd = janitor->signals.quit_fd, .events = POLLIN},
-                               {.fd = janitor->signals.term_fd, .events = POLLIN},
-                               {.fd = janitor->process->janitor_fd, .events = POLLIN},
-                               {.fd = janitor->courier ? janitor->process->reports->take_fd : -1, .events = POLLIN}};
+        struct pollfd fds[] = {
+            {.fd = janitor->signals.quit_fd, .events = POLLIN},
+            {.fd = janitor->signals.term_fd, .events = POLLIN},
+            {.fd = janitor->process->janitor_fd, .events = POLLIN},
+            {.fd = janitor->courier ? janitor->process->reports->take_fd : -1, .events = POLLIN}};
         int64_t until = janitor->courier ? sbx_courier_due_ms(janitor->courier) : INT64_MAX;
         int64_t left = (until < sweep_ms ? until : sweep_ms) - sbx_now_ms();
         struct sbx_err err = SBX_ERR_INIT;
-        if (sbx_wait_poll(NULL, fds, SBX_ARRAY_LEN(fds), left < 0 ? 0 : (int)left, &err) < 0 || fds[0].revents ||
-            fds[1].revents)
+        if (sbx_wait_poll(NULL, fds, SBX_ARRAY_LEN(fds), left < 0 ? 0 : (int)left, &err) < 0 ||
+            fds[0].revents || fds[1].revents)
             return TOLD_TO_LEAVE;
         if (fds[2].revents) {
             uint64_t count;

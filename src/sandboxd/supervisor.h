@@ -17,6 +17,7 @@ struct sbx_master {
     struct sbx_config *config;
     const struct sbx_config_source *source;
     struct sbx_agent_image agent;
+    struct sbx_report_queue reports;
     struct sbx_scoreboard *board;
     enum sbx_master_state state;
     int64_t state_since_ms;
@@ -26,7 +27,6 @@ struct sbx_master {
     int signal_fd;
     int wake_fd;            /* children → master */
     int janitor_fd;         /* master → janitor */
-    struct sbx_report_queue reports; /* all → janitor */
     int64_t spawn_after_ms; /* back-off: no fork before this */
     int early_deaths;       /* children in a row that died before they were ready */
     int64_t shrink_after_ms;

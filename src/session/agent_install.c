@@ -12,6 +12,8 @@
 
 #define AGENT_MAX      (16 * 1024 * 1024)
 #define START_ATTEMPTS 3
+#define CLEARED_MS     10000 /* how long dockerd may take to clear a failed start away */
+#define CLEARED_PAUSE  50
 
 static int read_agent(const char *path, char **ret, size_t *ret_len, struct sbx_err *err)
 {
@@ -95,11 +97,34 @@ static bool agent_is_missing(const struct sbx_err *err)
            (strstr(err->msg, "no such file") || strstr(err->msg, "not found"));
 }
 
+/* gVisor misses the entrypoint only when its sandbox runs. dockerd answers before that has ended, and until
+ * then takes the container's id for taken. */
+static bool is_being_cleared(const struct sbx_err *err)
+{
+    return strstr(err->msg, "id already in use") != NULL;
+}
+
+static int start(struct sbx_engine *engine, const char *container, struct sbx_err *err)
+{
+    int64_t give_up = sbx_now_ms() + CLEARED_MS;
+    for (;;) {
+        struct sbx_err failure = SBX_ERR_INIT;
+        if (sbx_docker_start(engine->docker, engine->wait, container, &failure) == 0)
+            return 0;
+        if (!is_being_cleared(&failure) || sbx_now_ms() >= give_up) {
+            *err = failure;
+            return -1;
+        }
+        if (sbx_wait_poll(engine->wait, NULL, 0, CLEARED_PAUSE, err) < 0)
+            return -1;
+    }
+}
+
 int sbx_agent_start(struct sbx_engine *engine, const char *container, const char *image, struct sbx_err *err)
 {
     for (int attempt = 1;; attempt++) {
         struct sbx_err failure = SBX_ERR_INIT;
-        if (sbx_docker_start(engine->docker, engine->wait, container, &failure) == 0)
+        if (start(engine, container, &failure) == 0)
             return 0;
         if (!agent_is_missing(&failure) || attempt == START_ATTEMPTS) {
             *err = failure;

@@ -537,7 +537,7 @@ def test_an_image_without_a_session_is_swept(fragile):
 # --- what it costs ---
 
 
-def median_ms(fn, times=15):
+def median_ms(fn, times=7):
     took = []
     for _ in range(times):
         begun = time.perf_counter()

@@ -404,7 +404,7 @@ def relay(docker_host, tmp_path):
 
 
 def test_a_dockerd_that_is_down_is_503_in_json_and_comes_back(relay, make_stack):
-    stack = make_stack(docker_host=f"unix://{relay.path}", **WORKERS)
+    stack = make_stack(docker_host=f"unix://{relay.path}", SWEEP_SECONDS=1, **WORKERS)
     session = stack.create()
     running = Background(session.post, [starting("sleep 1000")])
     eventually(lambda: stack.lock_holder(session.id))
@@ -425,7 +425,7 @@ def test_a_dockerd_that_is_down_is_503_in_json_and_comes_back(relay, make_stack)
     eventually(stack.healthy)
     other = stack.create()
     assert other.out("echo back") == "back"
-    eventually(lambda: not stack.docker.exists(session.container), 35, "the close that failed to be completed")
+    eventually(lambda: not stack.docker.exists(session.container), 15, "the close that failed to be completed")
 
 
 def test_a_dockerd_that_hangs_does_not_hang_health(relay, make_stack):

@@ -130,6 +130,51 @@ static void every_kind_of_error_has_its_status(void **state)
     }
 }
 
+static void base64_is_decoded_the_same_however_it_is_read(void **state)
+{
+    char bytes[100];
+    char text[140];
+    for (size_t len = 0; len < sizeof(bytes); len++) {
+        for (size_t i = 0; i < len; i++)
+            bytes[i] = (char)(i * 37 + len);
+        size_t n = sbx_base64_encode(bytes, len, text);
+        assert_true(sbx_base64_good(text, n));
+        for (size_t piece = 1; piece <= 10; piece++) {
+            struct sbx_base64_text in = {.text = text, .len = n};
+            struct sbx_err err = SBX_ERR_INIT;
+            char out[sizeof(bytes) + 10];
+            size_t have = 0;
+            ssize_t got;
+            while ((got = sbx_base64_read(&in, out + have, piece, &err)) > 0) {
+                assert_true((size_t)got <= piece);
+                have += (size_t)got;
+            }
+            assert_int_equal(got, 0);
+            assert_int_equal(have, len);
+            assert_memory_equal(out, bytes, len);
+        }
+    }
+}
+
+static void base64_with_a_flaw_anywhere_is_refused(void **state)
+{
+    char text[9000];
+    memset(text, 'A', sizeof(text));
+    for (size_t n = 4; n <= 8192; n *= 2) {
+        assert_true(sbx_base64_good(text, n));
+        assert_false(sbx_base64_good(text, n - 1));
+        for (size_t at = 0; at < n; at = at ? at * 2 : 1) {
+            text[at] = '-';
+            assert_false(sbx_base64_good(text, n));
+            text[at] = 'A';
+        }
+        text[n - 1] = '=';
+        assert_true(sbx_base64_good(text, n));
+        assert_false(sbx_base64_good(text, n + 4)); /* padding in the middle */
+        text[n - 1] = 'A';
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -142,6 +187,8 @@ int main(void)
         cmocka_unit_test(invalid_bytes_are_replaced_the_same_however_they_are_cut),
         cmocka_unit_test(control_bytes_and_nul_are_escaped),
         cmocka_unit_test(every_kind_of_error_has_its_status),
+        cmocka_unit_test(base64_is_decoded_the_same_however_it_is_read),
+        cmocka_unit_test(base64_with_a_flaw_anywhere_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "docker/internal.h"
+#include "sandboxd/archive.h"
 #include "sandboxd/base/json.h"
 #include "sandboxd/base/util.h"
 
@@ -87,12 +88,18 @@ static int drop_volume(void *arg, const char *name, struct json_object *labels)
     return sbx_docker_volume_remove(docker, NULL, name, &err);
 }
 
+static int drop_image(void *arg, const char *id, struct json_object *labels)
+{
+    return sbx_docker_image_remove(docker, NULL, id, &err);
+}
+
 /* Whatever a failed test left behind. The list is read before the first removal, on the one connection. */
 static int clean_up(void **state)
 {
     if (docker && !absent[0]) {
         (void)!sbx_docker_list(docker, NULL, LABEL, run, drop_container, NULL, &err);
         (void)!sbx_docker_list_volumes(docker, NULL, LABEL, run, drop_volume, NULL, &err);
+        (void)!sbx_docker_list_images(docker, NULL, LABEL, run, drop_image, NULL, &err);
     }
     sbx_docker_free(docker);
     return 0;
@@ -390,6 +397,105 @@ static void what_carries_the_label_is_listed(void **state)
     assert_int_equal(seen.count + seen.others, 1);
 }
 
+struct seen_image {
+    char id[80];
+    char odd[64];
+    int count;
+};
+
+static int see_image(void *arg, const char *id, struct json_object *found)
+{
+    struct seen_image *seen = arg;
+
+    snprintf(seen->id, sizeof(seen->id), "%s", id);
+    snprintf(seen->odd, sizeof(seen->odd), "%s",
+             json_object_get_string(json_object_object_get(found, "sandboxd.odd")));
+    seen->count++;
+    return 0;
+}
+
+static void a_container_becomes_an_image_that_is_found_by_its_labels(void **state)
+{
+    need_docker();
+    static const char odd[] = "a \"b\" \\ $HOME 'c'=d";
+    static const struct sbx_docker_pair more[] = {{"sandboxd.odd", odd}, {NULL, NULL}};
+    static const struct sbx_docker_pair broken[] = {{"sandboxd.odd", "two\nlines"}, {NULL, NULL}};
+    static const char *const show[] = {"/bin/sh", "-c", "cat /kept; echo bye >&2", NULL};
+    struct sbx_docker_spec spec = cat_spec(unique("commit"));
+    char id[SBX_DOCKER_ID_LEN + 1], image_id[80], reference[200], found[80];
+    struct seen_image seen = {.count = 0};
+    void *tar;
+    size_t n;
+
+    CHECK_OK(sbx_docker_create(docker, NULL, &spec, id, &err));
+    CHECK_OK(sbx_archive_one_file("kept", "inside\n", 7, 0644, &tar, &n, &err));
+    CHECK_OK(sbx_docker_put_archive_mem(docker, NULL, id, "/", tar, n, &err));
+    free(tar);
+    CHECK_FAILS(sbx_docker_commit(docker, NULL, id, broken, ANSWER_WAIT, image_id, &err), SBX_ERR_INTERNAL);
+    CHECK_OK(sbx_docker_commit(docker, NULL, id, more, ANSWER_WAIT, image_id, &err));
+    CHECK_OK(sbx_docker_list_images(docker, NULL, LABEL, run, see_image, &seen, &err));
+    assert_int_equal(seen.count, 1);
+    assert_string_equal(seen.id, image_id);
+    assert_string_equal(seen.odd, odd);
+
+    CHECK_OK(sbx_docker_tag(docker, NULL, image_id, "sandboxd-livetest", run, &err));
+    snprintf(reference, sizeof(reference), "sandboxd-livetest:%s", run);
+    CHECK_OK(sbx_docker_image(docker, NULL, reference, found, &err));
+    assert_string_equal(found, image_id);
+    CHECK_OK(sbx_docker_remove(docker, NULL, id, &err));
+
+    spec = cat_spec(unique("committed"));
+    spec.image = reference;
+    spec.entrypoint = show;
+    the_output_of_a_hardened_container(&spec, "inside\n");
+    CHECK_OK(sbx_docker_image_remove(docker, NULL, reference, &err));
+    CHECK_OK(sbx_docker_image_remove(docker, NULL, reference, &err)); /* gone */
+    CHECK_FAILS(sbx_docker_image(docker, NULL, image_id, NULL, &err), SBX_ERR_NOT_FOUND);
+    CHECK_OK(sbx_docker_image(docker, NULL, image, NULL, &err));
+    CHECK_FAILS(sbx_docker_commit(docker, NULL, id, more, ANSWER_WAIT, image_id, &err), SBX_ERR_NOT_FOUND);
+}
+
+static void an_overlay_volume_shows_the_lower_one_and_leaves_it_alone(void **state)
+{
+    need_docker();
+    char lower[64], upper[64], work[64], merged[64];
+    const struct sbx_docker_mount below[] = {{lower, "/data", false, true}, {NULL, NULL, false, false}};
+    const struct sbx_docker_mount above[] = {{merged, "/data", false, true}, {NULL, NULL, false, false}};
+    static const char *const seed[] = {"/bin/sh", "-c",
+                                       "echo seeded > /data/file; cat /data/file; echo bye >&2", NULL};
+    static const char *const change[] = {
+        "/bin/sh", "-c", "cat /data/file; echo changed > /data/file; touch /data/new; echo bye >&2", NULL};
+    static const char *const look[] = {"/bin/sh", "-c", "cat /data/file; ls /data; echo bye >&2", NULL};
+
+    snprintf(lower, sizeof(lower), "%s", unique("lower"));
+    snprintf(upper, sizeof(upper), "%s", unique("upper"));
+    snprintf(work, sizeof(work), "%s", unique("work"));
+    snprintf(merged, sizeof(merged), "%s", unique("merged"));
+    CHECK_FAILS(sbx_docker_volume_overlay(docker, NULL, merged, lower, upper, work, labels(), &err),
+                SBX_ERR_NOT_FOUND);
+    CHECK_OK(sbx_docker_volume_create(docker, NULL, lower, labels(), &err));
+    struct sbx_docker_spec spec = cat_spec(unique("seed"));
+    spec.entrypoint = seed;
+    spec.mounts = below;
+    the_output_of_a_hardened_container(&spec, "seeded\n");
+
+    CHECK_OK(sbx_docker_volume_overlay(docker, NULL, merged, lower, upper, work, labels(), &err));
+    spec.name = unique("change");
+    spec.entrypoint = change;
+    spec.mounts = above;
+    the_output_of_a_hardened_container(&spec, "seeded\n");
+    spec.name = unique("again");
+    spec.entrypoint = look;
+    the_output_of_a_hardened_container(&spec, "changed\nfile\nnew\n");
+    spec.name = unique("below");
+    spec.mounts = below;
+    the_output_of_a_hardened_container(&spec, "seeded\nfile\n");
+
+    const char *const volumes[] = {merged, upper, work, lower};
+    for (size_t i = 0; i < SBX_ARRAY_LEN(volumes); i++)
+        CHECK_OK(sbx_docker_volume_remove(docker, NULL, volumes[i], &err));
+}
+
 static void a_stream_ends_with_its_container(void **state)
 {
     need_docker();
@@ -535,6 +641,8 @@ int main(void)
         cmocka_unit_test(a_taken_name_and_a_missing_image_are_told_apart),
         cmocka_unit_test(archives_reach_a_volume_of_a_container_that_never_ran),
         cmocka_unit_test(what_carries_the_label_is_listed),
+        cmocka_unit_test(a_container_becomes_an_image_that_is_found_by_its_labels),
+        cmocka_unit_test(an_overlay_volume_shows_the_lower_one_and_leaves_it_alone),
         cmocka_unit_test(a_stream_ends_with_its_container),
         cmocka_unit_test(images_are_pulled_from_a_registry),
     };

@@ -1,78 +1,14 @@
-/* Reports: what goes into them, through the queue, and out to a peer that plays Sentry. */
-#include <arpa/inet.h>
-#include <pthread.h>
+/* Reports: what is recorded, and what becomes of it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
-#include "report/backlog.h"
-#include "report/envelope.h"
-#include "report/item.h"
 #include "report/scrub.h"
-
-#define KEY   "the-key-of-the-api"
-#define REDIS "redis://user:pass-of-redis@host:6379/0"
-#define DSN   "https://0123456789abcdef@sentry.example/7"
-#define ID    "550e8400-e29b-41d4-a716-446655440000"
-
-struct kit {
-    struct sbx_config config;
-    struct sbx_report_queue queue;
-    uint64_t dropped;
-};
-
-static int open_kit(void **state)
-{
-    struct kit *kit = calloc(1, sizeof(*kit));
-    struct sbx_err err = SBX_ERR_INIT;
-    kit->config.api_key = strdup(KEY);
-    kit->config.redis_url = strdup(REDIS);
-    kit->config.sentry_dsn = strdup(DSN);
-    kit->config.environment = strdup("local");
-    kit->config.replica = strdup("me");
-    assert_int_equal(sbx_report_queue_open(&kit->queue, &err), 0);
-    *state = kit;
-    return 0;
-}
-
-static int close_kit(void **state)
-{
-    struct kit *kit = *state;
-    free(kit->config.api_key);
-    free(kit->config.redis_url);
-    free(kit->config.sentry_dsn);
-    kit->config.sentry_dsn = NULL;
-    sbx_report_init(&kit->config, &kit->queue, "worker", NULL); /* off again */
-    free(kit->config.environment);
-    free(kit->config.replica);
-    close(kit->queue.send_fd);
-    close(kit->queue.take_fd);
-    free(kit);
-    return 0;
-}
-
-static void record(struct kit *kit)
-{
-    sbx_report_init(&kit->config, &kit->queue, "worker", &kit->dropped);
-}
-
-/* The next item of the queue; false when there is none. */
-static bool take(struct kit *kit, struct sbx_item *item)
-{
-    ssize_t n = recv(kit->queue.take_fd, item, sizeof(*item), MSG_DONTWAIT);
-    if (n < 0)
-        return false;
-    assert_true(sbx_item_is_whole(item, (size_t)n));
-    return true;
-}
+#include "report_kit.h"
 
 static __attribute__((noinline)) int fail_somewhere(struct sbx_err *err)
 {
@@ -94,68 +30,38 @@ static void a_request(int status, const struct sbx_err *err, bool expected)
     sbx_report_end(&end);
 }
 
-/* The payload of an envelope's only item; the caller puts it. */
-static struct json_object *payload(const struct kit *kit, const struct sbx_item *item, char *text,
-                                   size_t size)
-{
-    struct sbx_envelope envelope = {.environment = "local", .server = "me"};
-    struct sbx_err err = SBX_ERR_INIT;
-    struct sbx_buf out;
-    bool ok;
-    sbx_scrub_init(&envelope.scrub, &kit->config);
-    sbx_symbols_init(&envelope.symbols);
-    sbx_buf_init(&out, SBX_ENVELOPE_MAX);
-    int rc = item->kind == SBX_ITEM_LOG ? sbx_envelope_logs(&envelope, &item, 1, &out, &err)
-                                        : sbx_envelope_item(&envelope, item, &out, &err);
-    assert_int_equal(rc, 0);
-    snprintf(text, size, "%s", sbx_buf_cstr(&out, &err));
-    char *head_end = strchr(out.data, '\n');
-    char *item_end = strchr(head_end + 1, '\n');
-    struct json_object *item_head =
-        sbx_json_parse(head_end + 1, (size_t)(item_end - head_end - 1), &ok, &err);
-    assert_non_null(item_head);
-    int64_t length = sbx_json_int_at(item_head, "length", -1);
-    assert_int_equal(length, out.data + out.len - 1 - (item_end + 1));
-    struct json_object *obj = sbx_json_parse(item_end + 1, (size_t)length, &ok, &err);
-    assert_non_null(obj);
-    json_object_put(item_head);
-    sbx_symbols_done(&envelope.symbols);
-    sbx_buf_done(&out);
-    return obj;
-}
-
 static void nothing_is_recorded_without_a_dsn(void **state)
 {
-    struct kit *kit = *state;
+    struct report_kit *kit = *state;
     struct sbx_err err = SBX_ERR_INIT;
     struct sbx_item item;
     free(kit->config.sentry_dsn);
     kit->config.sentry_dsn = NULL;
     kit->config.sentry_enable_logs = true;
     kit->config.sentry_traces_sample_rate = 1;
-    record(kit);
+    report_kit_record(kit);
     (void)fail_somewhere(&err);
     assert_int_equal(err.stack, 0);
     a_request(502, &err, false);
     struct sbx_report_crash crash = {.role = "worker", .request = "", .session = ""};
     sbx_report_crash(&crash);
-    assert_false(take(kit, &item));
+    assert_false(report_kit_take(kit, &item));
 }
 
 static void a_fault_becomes_an_event_with_the_stack_of_where_it_was_set(void **state)
 {
-    struct kit *kit = *state;
+    struct report_kit *kit = *state;
     struct sbx_err err = SBX_ERR_INIT;
     struct sbx_item item;
     char text[16384];
-    record(kit);
+    report_kit_record(kit);
     (void)fail_somewhere(&err);
     struct sbx_err copy = err;
     sbx_err_wrap(&copy, "while pulling");
     a_request(502, &copy, false);
-    assert_true(take(kit, &item));
+    assert_true(report_kit_take(kit, &item));
     assert_int_equal(item.kind, SBX_ITEM_ERROR);
-    struct json_object *event = payload(kit, &item, text, sizeof(text));
+    struct json_object *event = report_kit_payload(kit, &item, text, sizeof(text));
     assert_string_equal(sbx_json_str_at(event, "transaction", ""), "POST /session/{id}");
     assert_string_equal(sbx_json_str_at(event, "environment", ""), "local");
     assert_string_equal(sbx_json_str_at(event, "release", ""), "sandboxd@" SBX_VERSION);
@@ -170,12 +76,12 @@ static void a_fault_becomes_an_event_with_the_stack_of_where_it_was_set(void **s
     struct json_object *last = json_object_array_get_idx(frames, json_object_array_length(frames) - 1);
     assert_string_equal(sbx_json_str_at(last, "function", ""), "fail_somewhere");
     json_object_put(event);
-    assert_false(take(kit, &item));
+    assert_false(report_kit_take(kit, &item));
 }
 
 static void only_faults_that_nobody_expects_become_events(void **state)
 {
-    struct kit *kit = *state;
+    struct report_kit *kit = *state;
     struct sbx_item item;
     static const struct {
         enum sbx_err_kind kind;
@@ -187,26 +93,26 @@ static void only_faults_that_nobody_expects_become_events(void **state)
                  {SBX_ERR_UNAVAILABLE, 503, true, false}, {SBX_ERR_UNAVAILABLE, 503, false, true},
                  {SBX_ERR_INTERNAL, 500, false, true},    {SBX_ERR_TIMEOUT, 504, false, true},
                  {SBX_ERR_INTERNAL, 200, false, true} /* an answer that broke off */};
-    record(kit);
+    report_kit_record(kit);
     for (size_t i = 0; i < SBX_ARRAY_LEN(CASES); i++) {
         struct sbx_err err = SBX_ERR_INIT;
         if (CASES[i].kind)
             sbx_err_set(&err, CASES[i].kind, "x");
         a_request(CASES[i].status, &err, CASES[i].expected);
-        assert_int_equal(take(kit, &item), CASES[i].event);
+        assert_int_equal(report_kit_take(kit, &item), CASES[i].event);
     }
 }
 
 static void personal_data_is_sent_only_where_it_is_allowed(void **state)
 {
-    struct kit *kit = *state;
+    struct report_kit *kit = *state;
     struct sbx_item item;
     char text[16384];
     struct sbx_err err = SBX_ERR_INIT;
     for (int allowed = 0; allowed < 2; allowed++) {
         kit->config.sentry_send_default_pii = allowed;
         kit->config.sentry_enable_logs = true;
-        record(kit);
+        report_kit_record(kit);
         sbx_err_set(&err, SBX_ERR_INTERNAL, "broken");
         a_request(500, &err, false);
         sbx_log_init(SBX_LOG_CRITICAL, false, "worker");
@@ -215,8 +121,8 @@ static void personal_data_is_sent_only_where_it_is_allowed(void **state)
                 NULL);
         sbx_log_set_client(NULL);
         for (int i = 0; i < 2; i++) {
-            assert_true(take(kit, &item));
-            json_object_put(payload(kit, &item, text, sizeof(text)));
+            assert_true(report_kit_take(kit, &item));
+            json_object_put(report_kit_payload(kit, &item, text, sizeof(text)));
             assert_int_equal(strstr(text, "192.0.2.7") != NULL, allowed);
             assert_int_equal(strstr(text, "somebody") != NULL, allowed);
             assert_non_null(strstr(text, "500"));
@@ -227,7 +133,7 @@ static void personal_data_is_sent_only_where_it_is_allowed(void **state)
 
 static void secrets_are_taken_out_of_texts(void **state)
 {
-    struct kit *kit = *state;
+    struct report_kit *kit = *state;
     struct sbx_scrub scrub;
     char out[128];
     static const char *const CASES[][2] = {
@@ -263,19 +169,19 @@ static void a_short_key_does_not_garble_every_text(void **state)
 
 static void log_lines_carry_level_context_and_fields(void **state)
 {
-    struct kit *kit = *state;
+    struct report_kit *kit = *state;
     struct sbx_item item;
     char text[16384];
     kit->config.sentry_enable_logs = true;
-    record(kit);
+    report_kit_record(kit);
     sbx_log_init(SBX_LOG_WARNING, false, "janitor");
     sbx_log_set_session(ID);
     sbx_log(SBX_LOG_INFO, "below the level", NULL);
     sbx_log(SBX_LOG_WARNING, "odd", "bad", "\xff" KEY, "first_skipped", "name", "none", (const char *)NULL,
             "last", "1", NULL);
     sbx_log_set_session(NULL);
-    assert_true(take(kit, &item));
-    struct json_object *obj = payload(kit, &item, text, sizeof(text));
+    assert_true(report_kit_take(kit, &item));
+    struct json_object *obj = report_kit_payload(kit, &item, text, sizeof(text));
     struct json_object *log = json_object_array_get_idx(sbx_json_at(obj, "items"), 0);
     assert_string_equal(sbx_json_str_at(log, "body", ""), "odd");
     assert_string_equal(sbx_json_str_at(log, "level", ""), "warn");
@@ -287,23 +193,23 @@ static void log_lines_carry_level_context_and_fields(void **state)
     assert_string_equal(sbx_json_str_at(log, "attributes/last/value", ""), "1");
     assert_null(sbx_json_at(log, "attributes/first_skipped"));
     json_object_put(obj);
-    assert_false(take(kit, &item));
+    assert_false(report_kit_take(kit, &item));
 }
 
 static void a_line_longer_than_an_item_is_cut_between_fields(void **state)
 {
-    struct kit *kit = *state;
+    struct report_kit *kit = *state;
     struct sbx_item item;
     char text[16384];
     char longer[1000];
     memset(longer, 'x', sizeof(longer) - 1);
     longer[sizeof(longer) - 1] = '\0';
     kit->config.sentry_enable_logs = true;
-    record(kit);
+    report_kit_record(kit);
     sbx_log_init(SBX_LOG_CRITICAL, false, "worker");
     sbx_log(SBX_LOG_CRITICAL, "long", "a", longer, "b", longer, "c", longer, "d", longer, "e", longer, NULL);
-    assert_true(take(kit, &item));
-    struct json_object *obj = payload(kit, &item, text, sizeof(text));
+    assert_true(report_kit_take(kit, &item));
+    struct json_object *obj = report_kit_payload(kit, &item, text, sizeof(text));
     struct json_object *log = json_object_array_get_idx(sbx_json_at(obj, "items"), 0);
     assert_int_equal(strlen(sbx_json_str_at(log, "attributes/a/value", "")), 512);
     assert_null(sbx_json_at(log, "attributes/e"));
@@ -312,20 +218,20 @@ static void a_line_longer_than_an_item_is_cut_between_fields(void **state)
 
 static void a_crash_says_who_died_of_what_doing_what(void **state)
 {
-    struct kit *kit = *state;
+    struct report_kit *kit = *state;
     struct sbx_item item;
     char text[16384];
     struct sbx_report_crash crash = {
         .role = "worker", .pid = 77, .signo = 11, .request = "request-9", .session = ID};
-    record(kit);
+    report_kit_record(kit);
     sbx_report_crash(&crash);
     crash.signo = 0;
     crash.code = 3;
     sbx_report_crash(&crash);
     static const char *const WANT[] = {"worker died of signal 11 (SIGSEGV)", "worker died with exit code 3"};
     for (int i = 0; i < 2; i++) {
-        assert_true(take(kit, &item));
-        struct json_object *event = payload(kit, &item, text, sizeof(text));
+        assert_true(report_kit_take(kit, &item));
+        struct json_object *event = report_kit_payload(kit, &item, text, sizeof(text));
         struct json_object *exception = json_object_array_get_idx(sbx_json_at(event, "exception/values"), 0);
         assert_string_equal(sbx_json_str_at(exception, "value", ""), WANT[i]);
         assert_string_equal(sbx_json_str_at(event, "level", ""), "fatal");
@@ -337,14 +243,14 @@ static void a_crash_says_who_died_of_what_doing_what(void **state)
 
 static void spans_nest_and_only_so_many_are_kept(void **state)
 {
-    struct kit *kit = *state;
+    struct report_kit *kit = *state;
     struct sbx_item item;
     char text[65536];
     struct sbx_err none = SBX_ERR_INIT;
     struct sbx_report_end end = {.method = "GET", .status = 200, .remote = "", .client = "", .err = &none};
     kit->config.sentry_traces_sample_rate = 1;
     kit->config.sentry_profiles_sample_rate = 1;
-    record(kit);
+    report_kit_record(kit);
     assert_int_equal(sbx_span_begin("lock", "outside of a request"), -1);
     sbx_report_begin("request-2");
     int outer = sbx_span_begin("patch", "outer");
@@ -356,8 +262,8 @@ static void spans_nest_and_only_so_many_are_kept(void **state)
         SBX_SPAN("docker", "one of many");
     }
     sbx_report_end(&end);
-    assert_true(take(kit, &item));
-    struct json_object *event = payload(kit, &item, text, sizeof(text));
+    assert_true(report_kit_take(kit, &item));
+    struct json_object *event = report_kit_payload(kit, &item, text, sizeof(text));
     struct json_object *spans = sbx_json_at(event, "spans");
     assert_int_equal(json_object_array_length(spans), SBX_TRACE_SPANS);
     struct json_object *first = json_object_array_get_idx(spans, 0);
@@ -386,78 +292,24 @@ static void a_rate_takes_its_share(void **state)
 
 static void measurements_come_with_profiled_requests_only(void **state)
 {
-    struct kit *kit = *state;
+    struct report_kit *kit = *state;
     struct sbx_item item;
     char text[16384];
     struct sbx_err none = SBX_ERR_INIT;
     kit->config.sentry_traces_sample_rate = 1;
-    record(kit);
+    report_kit_record(kit);
     a_request(200, &none, false);
-    assert_true(take(kit, &item));
-    struct json_object *event = payload(kit, &item, text, sizeof(text));
+    assert_true(report_kit_take(kit, &item));
+    struct json_object *event = report_kit_payload(kit, &item, text, sizeof(text));
     assert_null(sbx_json_at(event, "measurements"));
     json_object_put(event);
 }
 
-static void a_full_queue_drops_counts_and_never_waits(void **state)
-{
-    struct kit *kit = *state;
-    struct sbx_report_crash crash = {.role = "worker", .signo = 9, .request = "", .session = ""};
-    struct sbx_item item;
-    uint64_t sent = 0;
-    uint64_t taken = 0;
-    record(kit);
-    while (kit->dropped < 3) {
-        sbx_report_crash(&crash);
-        sent++;
-    }
-    assert_true(sent > 100);
-    while (take(kit, &item))
-        taken++;
-    assert_int_equal(taken, sent - 3);
-    sbx_report_crash(&crash);
-    assert_int_equal(kit->dropped, 3);
-}
-
-static void a_mangled_item_is_not_taken_for_one(void **state)
-{
-    struct sbx_item item = {.kind = SBX_ITEM_LOG};
-    item.u.log.len = 5;
-    size_t n = sbx_item_size(&item);
-    assert_true(sbx_item_is_whole(&item, n));
-    assert_false(sbx_item_is_whole(&item, n - 1));
-    assert_false(sbx_item_is_whole(&item, 3));
-    item.u.log.len = SBX_ITEM_FIELDS + 1;
-    assert_false(sbx_item_is_whole(&item, sizeof(item)));
-    item.kind = 99;
-    assert_false(sbx_item_is_whole(&item, sizeof(item)));
-    item = (struct sbx_item){.kind = SBX_ITEM_ERROR};
-    item.u.error.frame_count = SBX_STACK_FRAMES + 1;
-    assert_false(sbx_item_is_whole(&item, sbx_item_size(&item)));
-}
-
-static void the_oldest_reports_make_room(void **state)
-{
-    struct sbx_backlog backlog = {.count = 0};
-    struct sbx_item item = {.kind = SBX_ITEM_CRASH};
-    size_t n = sbx_item_size(&item);
-    for (int i = 0; i < SBX_BACKLOG_ITEMS + 5; i++) {
-        item.pid = i;
-        assert_int_equal(sbx_backlog_add(&backlog, &item, n), i < SBX_BACKLOG_ITEMS);
-    }
-    assert_int_equal(backlog.count, SBX_BACKLOG_ITEMS);
-    assert_int_equal(sbx_backlog_at(&backlog, 0)->pid, 5);
-    sbx_backlog_drop(&backlog, 2);
-    assert_int_equal(sbx_backlog_at(&backlog, 0)->pid, 7);
-    sbx_backlog_drop(&backlog, backlog.count);
-    assert_int_equal(backlog.count, 0);
-}
-
 static void the_last_stacks_are_kept_and_older_ones_are_not_mistaken(void **state)
 {
-    struct kit *kit = *state;
+    struct report_kit *kit = *state;
     void *frames[SBX_STACK_FRAMES];
-    record(kit);
+    report_kit_record(kit);
     unsigned first = sbx_stack_record();
     assert_true(sbx_stack_get(first, frames) > 1);
     for (int i = 0; i < 16; i++)
@@ -466,103 +318,7 @@ static void the_last_stacks_are_kept_and_older_ones_are_not_mistaken(void **stat
     assert_int_equal(sbx_stack_get(0, frames), 0);
 }
 
-/* Answers one POST with `status` on each connection it accepts, then closes it. */
-struct peer {
-    int fd;
-    const char *answer;
-    int posts;
-    char last[8192];
-};
-
-static void *play(void *arg)
-{
-    struct peer *peer = arg;
-    int fd;
-    while ((fd = accept(peer->fd, NULL, NULL)) >= 0) {
-        size_t used = 0;
-        ssize_t n;
-        while (used + 1 < sizeof(peer->last) &&
-               (n = read(fd, peer->last + used, sizeof(peer->last) - 1 - used)) > 0) {
-            used += (size_t)n;
-            peer->last[used] = '\0';
-            const char *length = strcasestr(peer->last, "content-length:");
-            const char *end = strstr(peer->last, "\r\n\r\n");
-            if (length && end && peer->last + used >= end + 4 + atoi(length + 15))
-                break;
-        }
-        peer->posts++;
-        (void)!write(fd, peer->answer, strlen(peer->answer));
-        close(fd);
-    }
-    return NULL;
-}
-
-static void start_peer(struct peer *peer, pthread_t *thread, char *dsn, size_t size)
-{
-    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t len = sizeof(addr);
-    peer->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_int_equal(bind(peer->fd, (struct sockaddr *)&addr, len), 0);
-    assert_int_equal(listen(peer->fd, 4), 0);
-    assert_int_equal(getsockname(peer->fd, (struct sockaddr *)&addr, &len), 0);
-    snprintf(dsn, size, "http://abcdef@127.0.0.1:%d/9", ntohs(addr.sin_port));
-    assert_int_equal(pthread_create(thread, NULL, play, peer), 0);
-}
-
-static void deliver_one(struct kit *kit, struct peer *peer, uint64_t want_dropped)
-{
-    char dsn[64];
-    pthread_t thread;
-    struct sbx_err err = SBX_ERR_INIT;
-    struct sbx_report_crash crash = {.role = "worker", .signo = 9, .request = "", .session = ""};
-    unsetenv("http_proxy");
-    unsetenv("all_proxy");
-    start_peer(peer, &thread, dsn, sizeof(dsn));
-    free(kit->config.sentry_dsn);
-    kit->config.sentry_dsn = strdup(dsn);
-    record(kit);
-    sbx_report_crash(&crash);
-    struct sbx_courier *courier = sbx_courier_new(&kit->config, &kit->queue, &kit->dropped, &err);
-    assert_non_null(courier);
-    assert_true(sbx_courier_due_ms(courier) == INT64_MAX);
-    sbx_courier_work(courier);
-    assert_true(sbx_courier_due_ms(courier) < INT64_MAX); /* lingers for more */
-    assert_int_equal(peer->posts, 0);
-    sbx_courier_free(courier);
-    shutdown(peer->fd, SHUT_RDWR);
-    pthread_join(thread, NULL);
-    close(peer->fd);
-    assert_int_equal(peer->posts, 1);
-    assert_int_equal(kit->dropped, want_dropped);
-}
-
-static void a_courier_that_leaves_posts_what_it_has(void **state)
-{
-    struct peer peer = {.answer = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"};
-    deliver_one(*state, &peer, 0);
-    assert_non_null(strstr(peer.last, "POST /api/9/envelope/ HTTP/1.1\r\n"));
-    assert_non_null(strstr(peer.last, "sentry_key=abcdef"));
-    assert_non_null(strstr(peer.last, "{\"type\":\"event\""));
-}
-
-static void a_refused_report_is_counted(void **state)
-{
-    struct peer peer = {.answer = "HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n"};
-    deliver_one(*state, &peer, 1);
-}
-
-static void without_a_dsn_there_is_no_courier(void **state)
-{
-    struct kit *kit = *state;
-    struct sbx_err err = SBX_ERR_INIT;
-    free(kit->config.sentry_dsn);
-    kit->config.sentry_dsn = NULL;
-    assert_null(sbx_courier_new(&kit->config, &kit->queue, &kit->dropped, &err));
-    assert_int_equal(err.kind, SBX_ERR_NONE);
-    sbx_courier_free(NULL);
-}
-
-#define TEST(name) cmocka_unit_test_setup_teardown(name, open_kit, close_kit)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, report_kit_open, report_kit_close)
 
 int main(void)
 {
@@ -580,13 +336,7 @@ int main(void)
         TEST(spans_nest_and_only_so_many_are_kept),
         cmocka_unit_test(a_rate_takes_its_share),
         TEST(measurements_come_with_profiled_requests_only),
-        TEST(a_full_queue_drops_counts_and_never_waits),
-        cmocka_unit_test(a_mangled_item_is_not_taken_for_one),
-        cmocka_unit_test(the_oldest_reports_make_room),
         TEST(the_last_stacks_are_kept_and_older_ones_are_not_mistaken),
-        TEST(a_courier_that_leaves_posts_what_it_has),
-        TEST(a_refused_report_is_counted),
-        TEST(without_a_dsn_there_is_no_courier),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

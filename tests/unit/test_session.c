@@ -1,4 +1,4 @@
-/* Head and tail of a command's output. */
+/* Head and tail of a command's output, paths, options in records. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,6 +10,7 @@
 
 #include "sandboxd/base/buf.h"
 #include "sandboxd/session.h"
+#include "session/internal.h"
 
 static int collect(void *arg, const char *bytes, size_t n)
 {
@@ -133,6 +134,54 @@ static void paths_that_are_refused_say_why(void **state)
     }
 }
 
+static void options_come_back_from_the_record_as_they_went_in(void **state)
+{
+    static const char *const env[] = {"A=b c", "EMPTY=", "EQ=a=b", "U=\303\274\n\"", NULL};
+    const struct sbx_session_options in = {
+        .network_enabled = true, .memory_bytes = 1LL << 40, .cpus = 0.1, .environment = env};
+    struct sbx_err err = SBX_ERR_INIT;
+    struct sbx_record record;
+    struct sbx_session_options out;
+    char **environment = NULL;
+    sbx_record_init(&record);
+    record.ephemeral = true;
+    snprintf(record.image, sizeof(record.image), "image:tag");
+    record.options = sbx_options_to_json(&in, &err);
+    assert_int_equal(sbx_options_from_record(&record, &out, &environment, &err), 0);
+    assert_true(out.network_enabled && out.ephemeral && !out.extract_patch);
+    assert_int_equal(out.memory_bytes, in.memory_bytes);
+    assert_true(out.cpus > 0.0999999 && out.cpus < 0.1000001);
+    assert_string_equal(out.image, "image:tag");
+    for (size_t i = 0; i < SBX_ARRAY_LEN(env); i++) {
+        if (env[i])
+            assert_string_equal(out.environment[i], env[i]);
+        else
+            assert_null(out.environment[i]);
+    }
+    sbx_environment_free(environment);
+    sbx_record_done(&record);
+}
+
+static void a_record_without_options_has_the_defaults(void **state)
+{
+    static const char *const texts[] = {NULL, "{}", "{\"cpus\":0,\"environment\":{}}"};
+    for (size_t i = 0; i < SBX_ARRAY_LEN(texts); i++) {
+        struct sbx_err err = SBX_ERR_INIT;
+        struct sbx_record record;
+        struct sbx_session_options out;
+        char **environment = NULL;
+        sbx_record_init(&record);
+        record.options = texts[i] ? strdup(texts[i]) : NULL;
+        assert_int_equal(sbx_options_from_record(&record, &out, &environment, &err), 0);
+        assert_false(out.network_enabled);
+        assert_int_equal(out.memory_bytes, 0);
+        assert_true(out.cpus == 0);
+        assert_null(out.environment[0]);
+        sbx_environment_free(environment);
+        sbx_record_done(&record);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -143,6 +192,8 @@ int main(void)
         cmocka_unit_test(a_small_output_takes_little_memory),
         cmocka_unit_test(paths_below_repo_are_good),
         cmocka_unit_test(paths_that_are_refused_say_why),
+        cmocka_unit_test(options_come_back_from_the_record_as_they_went_in),
+        cmocka_unit_test(a_record_without_options_has_the_defaults),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
