@@ -10,6 +10,7 @@
 #include "sandboxd/process.h"
 
 #define LEASE          "janitor"
+#define PROC_STAT_MAX  4096
 #define SECOND_LOOK_MS 3000 /* after half-made sessions were swept */
 
 struct janitor {
@@ -29,13 +30,15 @@ static bool alive(void *arg, int64_t pid)
     if (sbx_scoreboard_has(janitor->process->board, (pid_t)pid))
         return true;
     char path[64];
-    char comm[64] = "";
-    snprintf(path, sizeof(path), "/proc/%lld/comm", (long long)pid);
+    snprintf(path, sizeof(path), "/proc/%lld/stat", (long long)pid);
     SBX_AUTO_FREE char *text = NULL;
     struct sbx_err ignored = SBX_ERR_INIT;
-    if (sbx_read_file(path, sizeof(comm), &text, NULL, &ignored) < 0)
+    if (sbx_read_file(path, PROC_STAT_MAX, &text, NULL, &ignored) < 0)
         return false;
-    return strncmp(text, "sandboxd", strlen("sandboxd")) == 0;
+    /* "123 (sandboxd:worker) S …": a zombie has its name still, but makes nothing any more */
+    const char *name = strchr(text, '(');
+    const char *end = strrchr(text, ')');
+    return name && end && strncmp(name, "(sandboxd", strlen("(sandboxd")) == 0 && end[1] == ' ' && end[2] != 'Z';
 }
 
 static void report(const struct sbx_sweep_counts *counts)

@@ -11,6 +11,7 @@
 #include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -21,6 +22,7 @@
 #define SHRINK_MS    5000 /* one idle worker too many leaves at most this often */
 #define TERM_MS      5000
 #define GROW_AT_ONCE 8
+#define REFUSE_AFTER 3 /* children in a row that died before they were ready */
 
 /* A plain descriptor, or -1 with the error that names what failed. */
 static int made(int fd, const char *what, struct sbx_err *err)
@@ -274,6 +276,23 @@ static void wind_down(struct sbx_master *master)
     }
 }
 
+/* While no process of a role can be started, its connections are refused instead of left to wait: the web server then says
+ * at once that the service is unavailable. */
+static void refuse(int listen_fd)
+{
+    int fd;
+    while ((fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC)) >= 0)
+        close(fd);
+}
+
+/* Is nobody there to accept, and nobody about to be forked? */
+static bool deserted(const struct sbx_master *master, enum sbx_role role)
+{
+    return master->state == SBX_MASTER_NORMAL && master->early_deaths >= REFUSE_AFTER &&
+           sbx_now_ms() < master->spawn_after_ms && sbx_scoreboard_count(master->board, role, SBX_ACTIVITY_IDLE) == 0 &&
+           sbx_scoreboard_count(master->board, role, SBX_ACTIVITY_BUSY) == 0;
+}
+
 static void run(struct sbx_master *master)
 {
     struct sbx_err err = SBX_ERR_INIT;
@@ -282,10 +301,18 @@ static void run(struct sbx_master *master)
             keep_up(master);
         else
             wind_down(master);
+        int work_fd = deserted(master, SBX_ROLE_WORKER) ? master->listen_fd[0] : -1;
+        int control_fd = deserted(master, SBX_ROLE_CONTROL) ? master->listen_fd[1] : -1;
         struct pollfd fds[] = {{.fd = master->signal_fd, .events = POLLIN},
-                               {.fd = master->wake_fd, .events = POLLIN}};
+                               {.fd = master->wake_fd, .events = POLLIN},
+                               {.fd = work_fd, .events = POLLIN},
+                               {.fd = control_fd, .events = POLLIN}};
         if (sbx_wait_poll(NULL, fds, SBX_ARRAY_LEN(fds), TICK_MS, &err) < 0)
             sbx_log_err(SBX_LOG_ERROR, "cannot wait", &err);
+        if (fds[2].revents)
+            refuse(work_fd);
+        if (fds[3].revents)
+            refuse(control_fd);
         uint64_t count;
         (void)!read(master->wake_fd, &count, sizeof(count));
         take_signals(master);

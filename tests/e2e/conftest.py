@@ -1,6 +1,7 @@
 """The stack under test: real nginx, sandboxd and dockerd, started and stopped by the scripts that users use."""
 import os
 import re
+import signal
 
 import pytest
 
@@ -88,6 +89,11 @@ def shared(stack):
     session = stack.create()
     yield session
     session.close()
+
+
+def pytest_configure(config):
+    # a suite that is told to end (by timeout(1), by CI) takes its stacks down all the same
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def pytest_runtest_setup(item):
