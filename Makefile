@@ -111,8 +111,9 @@ install: all
 	install -m 0755 $(B)/sandboxd $(DESTDIR)$(PREFIX)/sbin/sandboxd
 	install -m 0755 $(B)/sandboxd-agent $(DESTDIR)$(PREFIX)/libexec/sandboxd/sandboxd-agent
 	install -m 0644 nginx/*.in $(DESTDIR)$(PREFIX)/share/sandboxd/nginx
-	install -m 0644 README.md LICENSE CHANGELOG.md $(wildcard docs/*.md) $(DESTDIR)$(PREFIX)/share/doc/sandboxd
-	sed 's|/usr/local|$(PREFIX)|g' scripts/sandboxd.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/sandboxd.service
+	install -m 0644 README.md LICENSE CHANGELOG.md $(wildcard docs/*.md docs/*.yaml docs/*.svg) $(DESTDIR)$(PREFIX)/share/doc/sandboxd
+	for unit in sandboxd sandboxd-nginx; do \
+	    sed 's|/usr/local|$(PREFIX)|g' scripts/$$unit.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit.service || exit 1; done
 
 dist:
 	git archive --prefix=sandboxd-$(VERSION)/ -o sandboxd-$(VERSION).tar.gz HEAD

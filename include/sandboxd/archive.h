@@ -30,7 +30,7 @@ struct sbx_archive_stats {
 /*
  * read: more input into buf, > 0 bytes, 0 at the end, -1 with *err (passed on as it is). It is read to its
  * end, also past the end of the archive: a packed stream keeps its checksum there. The sanitised tar is
- * written to out_fd. Rules: API.md, "Sanitising". Names are relative to the target directory; "./", a leading
+ * written to out_fd. Rules: docs/security.md. Names are relative to the target directory; "./", a leading
  * "./" and a trailing slash are normalised, and otherwise every byte of a name stays as it is, whatever
  * locale the process has. An empty archive (or one with the root entry only) is valid and gives a tar without
  * entries.

@@ -10,7 +10,7 @@ int sbx_spool_archive(struct sbx_call *call, const char *field,
                       int *ret_fd, int64_t *ret_size, struct sbx_err *err)
 {
     const struct sbx_config *config = call->engine->config;
-    SBX_AUTO_CLOSE int fd = sbx_tmpfile(call->api->spool_dir, err);
+    int fd = sbx_tmpfile(call->api->spool_dir, err);
     if (fd < 0)
         return -1;
     struct sbx_archive_options options = {
@@ -20,11 +20,12 @@ int sbx_spool_archive(struct sbx_call *call, const char *field,
         .max_entries = config->max_seed_entries,
     };
     struct sbx_archive_stats stats;
-    if (sbx_archive_sanitise(read, arg, fd, &options, &stats, err) < 0)
+    if (sbx_archive_sanitise(read, arg, fd, &options, &stats, err) < 0) {
+        sbx_close(&fd);
         return err->kind == SBX_ERR_INVALID ? sbx_err_wrap(err, "%s is invalid", field) : -1;
+    }
     *ret_size = stats.out_bytes;
     *ret_fd = fd;
-    fd = -1;
     char counts[3][24];
     snprintf(counts[0], sizeof(counts[0]), "%lld", (long long)stats.entries);
     snprintf(counts[1], sizeof(counts[1]), "%lld", (long long)stats.bytes);

@@ -84,7 +84,7 @@ int sbx_docker_image_remove(struct sbx_docker *docker, struct sbx_wait *wait, co
 
     /* noprune: what it was made from may have lost its last name, and must stay all the same. */
     if (sbx_docker_call(docker, wait, &call, &why, "/images/%s?force=1&noprune=1", image) == 0 ||
-        call.status == 404)
+        call.status == 404 || strstr(call.message, "unrecognized image ID")) /* somebody else is at it */
         return 0;
     if (err)
         *err = why;

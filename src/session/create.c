@@ -24,6 +24,8 @@ static int create_container(struct making *making, const struct sbx_docker_spec 
         return sbx_err_set(err, SBX_ERR_INVALID, "'%.200s' is not a valid image reference", spec->image);
     if (failure.kind != SBX_ERR_NOT_FOUND) {
         *err = failure;
+        if (strstr(failure.msg, "nknown runtime"))
+            err->kind = SBX_ERR_UPSTREAM; /* the operator's choice, not the client's */
         return -1;
     }
     if (sbx_image_pull_once(engine, spec->image, err) < 0)

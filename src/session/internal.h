@@ -81,8 +81,9 @@ void sbx_spec_helper(struct sbx_spec *spec, struct sbx_engine *engine, const str
 int sbx_spec_verify(const struct sbx_spec *spec, struct sbx_engine *engine, const char *container,
                     struct sbx_err *err) SBX_MUST_CHECK;
 
-/* The first half of a close: the record says CLOSING and the objects are removed, but it stays, so that a sweep looks once
- * more: dockerd may still be making what a process that died had asked for. NOT_FOUND: there is no record. */
+/* The first half of a close: the record says CLOSING and the objects are removed, but it stays, so that a
+ * sweep looks once more: dockerd may still be making what a process that died had asked for. NOT_FOUND: there
+ * is no record. */
 int sbx_session_retire(struct sbx_engine *engine, const char *id, struct sbx_err *err) SBX_MUST_CHECK;
 
 /* Put the agent into its volume, using `image` (any image that exists) for the carrier container. */
@@ -111,6 +112,16 @@ int sbx_run_sweep(struct sbx_engine *engine, struct sbx_sweep_counts *counts,
 /* End a run of an ephemeral session: remove what it was made of. closed: the session is gone, so whatever
  * this process made of it after its close goes as well. Failures are left to the sweep. */
 void sbx_run_end(struct sbx_session *session, bool closed);
+
+/* Work that is finished also when the client has gone, this process is to stop or the deadline is over. The
+ * session's lock is refreshed all the same. */
+struct sbx_shield {
+    int client_fd;
+    int stop_fd;
+    int64_t deadline_ms;
+};
+void sbx_shield_raise(struct sbx_shield *shield, struct sbx_engine *engine);
+void sbx_shield_lower(const struct sbx_shield *shield, struct sbx_engine *engine);
 
 /* The image of an ephemeral session, which its runs start from. make: of the session's container as it is.
  * drop: before anything in that container changes; does nothing within a run and for other sessions. */

@@ -10,6 +10,26 @@
 
 #include <string.h>
 
+void sbx_shield_raise(struct sbx_shield *shield, struct sbx_engine *engine)
+{
+    struct sbx_wait *wait = engine->wait;
+    if (!wait)
+        return;
+    *shield = (struct sbx_shield){wait->client_fd, wait->stop_fd, wait->deadline_ms};
+    wait->client_fd = wait->stop_fd = -1;
+    wait->deadline_ms = 0;
+}
+
+void sbx_shield_lower(const struct sbx_shield *shield, struct sbx_engine *engine)
+{
+    struct sbx_wait *wait = engine->wait;
+    if (!wait)
+        return;
+    wait->client_fd = shield->client_fd;
+    wait->stop_fd = shield->stop_fd;
+    wait->deadline_ms = shield->deadline_ms;
+}
+
 struct beginning {
     struct sbx_session *session;
     struct sbx_spec spec;
@@ -110,19 +130,12 @@ void sbx_run_end(struct sbx_session *session, bool closed)
 {
     struct sbx_engine *engine = session->engine;
     struct sbx_record *record = &session->record;
-    struct sbx_wait none;
-    struct sbx_wait *wait = engine->wait ? engine->wait : &none;
-    sbx_wait_init(&none);
-    /* Also when the client has gone or this process is to stop; the lock is refreshed all the same. */
-    struct sbx_wait kept = *wait;
-    wait->client_fd = wait->stop_fd = -1;
-    wait->deadline_ms = 0;
     struct sbx_err failure = SBX_ERR_INIT;
+    struct sbx_shield shield;
+    sbx_shield_raise(&shield, engine);
     int rc = closed ? sbx_session_remove_objects(engine, record, &failure)
                     : sbx_run_remove_objects(engine, record->id, record->extract_patch, &failure);
-    wait->client_fd = kept.client_fd;
-    wait->stop_fd = kept.stop_fd;
-    wait->deadline_ms = kept.deadline_ms;
+    sbx_shield_lower(&shield, engine);
     if (rc < 0 && engine->notice)
         engine->notice("left for the sweep", record->id, failure.msg);
     session->run = false;

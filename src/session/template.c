@@ -20,10 +20,15 @@ int sbx_template_make(struct sbx_session *session, struct sbx_err *err)
     if (record->extract_patch && sbx_patch_baseline(session, false, err) < 0)
         return -1;
     sbx_labels_fill(&labels, engine, record->id, "image");
-    if (sbx_docker_commit(engine->docker, engine->wait, record->container, labels.pairs,
-                          engine->config->pull_timeout_ms, image, err) < 0)
-        return -1;
-    return sbx_docker_tag(engine->docker, engine->wait, image, SBX_IMAGE_NAME, record->id, err);
+    /* Finished for the next run when this one's client is too impatient for it. */
+    struct sbx_shield shield;
+    sbx_shield_raise(&shield, engine);
+    int rc = sbx_docker_commit(engine->docker, engine->wait, record->container, labels.pairs,
+                               engine->config->pull_timeout_ms, image, err);
+    if (rc == 0)
+        rc = sbx_docker_tag(engine->docker, engine->wait, image, SBX_IMAGE_NAME, record->id, err);
+    sbx_shield_lower(&shield, engine);
+    return rc;
 }
 
 int sbx_template_drop(struct sbx_session *session, struct sbx_err *err)
