@@ -1,6 +1,6 @@
 /*
- * The REST API: route table, authentication, validation, answers. Thin: every handler parses, validates, calls the session
- * engine and answers.
+ * The REST API: route table, authentication, validation, answers. Thin: every handler parses, validates,
+ * calls the session engine and answers.
  */
 #ifndef SANDBOXD_API_H
 #define SANDBOXD_API_H
@@ -23,8 +23,8 @@ struct sbx_api {
     void *on_session_arg;
 };
 
-/* Serve one request from its first byte to its answer; never fails: whatever happens becomes an answer or a closed
- * connection. Writes one access line to the log. The caller ends the request. */
+/* Serve one request from its first byte to its answer; never fails: whatever happens becomes an answer or a
+ * closed connection. Writes one access line to the log. The caller ends the request. */
 void sbx_api_serve(struct sbx_api *api, struct sbx_request *request);
 
 #endif

@@ -1,9 +1,10 @@
 /*
- * Reports to Sentry: failed requests, crashed processes, log lines, timed requests. Processes hand them over through a
- * bounded queue and never wait; the janitor's courier sends them. Nothing happens where no DSN is set.
+ * Reports to Sentry: failed requests, crashed processes, log lines, timed requests. Processes hand them over
+ * through a bounded queue and never wait; the janitor's courier sends them. Nothing happens where no DSN is
+ * set.
  *
- * Never sent: keys, bodies of requests, commands and what they write. Client addresses, clients' names and request paths
- * only with DAIV_SANDBOX_SENTRY_SEND_DEFAULT_PII.
+ * Never sent: keys, bodies of requests, commands and what they write. Client addresses, clients' names and
+ * request paths only with DAIV_SANDBOX_SENTRY_SEND_DEFAULT_PII.
  */
 #ifndef SANDBOXD_REPORT_H
 #define SANDBOXD_REPORT_H
@@ -22,14 +23,15 @@ struct sbx_report_queue {
 int sbx_report_queue_open(struct sbx_report_queue *queue, struct sbx_err *err) SBX_MUST_CHECK;
 
 /*
- * This process's end. Call it again after fork and after a reload; it decides by the settings whether anything is
- * recorded at all. Nothing of config is kept. role stays the caller's; dropped (may be NULL) is in shared memory and counts
- * reports that were lost because the queue was full.
+ * This process's end. Call it again after fork and after a reload; it decides by the settings whether
+ * anything is recorded at all. Nothing of config is kept. role stays the caller's; dropped (may be NULL) is
+ * in shared memory and counts reports that were lost because the queue was full.
  */
 void sbx_report_init(const struct sbx_config *config, const struct sbx_report_queue *queue, const char *role,
                      uint64_t *dropped);
 
-/* A request: it begins, its route and session become known, it ends. `pattern` is a literal such as "/session/{id}". */
+/* A request: it begins, its route and session become known, it ends. `pattern` is a literal such as
+ * "/session/{id}". */
 void sbx_report_begin(const char *request_id);
 void sbx_report_route(const char *pattern, const char *session_id);
 
@@ -43,7 +45,8 @@ struct sbx_report_end {
 };
 void sbx_report_end(const struct sbx_report_end *end);
 
-/* A process died of `signo`, or with exit code `code` when that is 0; what it was working on, "" for nothing. */
+/* A process died of `signo`, or with exit code `code` when that is 0; what it was working on, "" for nothing.
+ */
 struct sbx_report_crash {
     const char *role;
     int pid;
@@ -55,21 +58,22 @@ struct sbx_report_crash {
 void sbx_report_crash(const struct sbx_report_crash *crash);
 
 /*
- * The courier takes reports from the queue, keeps a bounded number, and posts them in batches. One post takes two seconds
- * at most, one call of sbx_courier_work not much longer. While Sentry cannot be reached it tries ever more rarely, and the
- * oldest reports make room for new ones.
+ * The courier takes reports from the queue, keeps a bounded number, and posts them in batches. One post takes
+ * two seconds at most, one call of sbx_courier_work not much longer. While Sentry cannot be reached it tries
+ * ever more rarely, and the oldest reports make room for new ones.
  */
 struct sbx_courier;
 
-/* NULL without an error when the settings have no DSN. config is borrowed. Before any other use of libcurl in this
- * process: TLS is set up here. */
+/* NULL without an error when the settings have no DSN. config is borrowed. Before any other use of libcurl in
+ * this process: TLS is set up here. */
 struct sbx_courier *sbx_courier_new(const struct sbx_config *config, const struct sbx_report_queue *queue,
                                     uint64_t *dropped, struct sbx_err *err) SBX_MUST_CHECK;
 
 /* Sends what there is, once, and frees. NULL is allowed. */
 void sbx_courier_free(struct sbx_courier *courier);
 
-/* Call it when the queue's take_fd is readable and at sbx_courier_due_ms (monotonic, INT64_MAX: nothing is due). */
+/* Call it when the queue's take_fd is readable and at sbx_courier_due_ms (monotonic, INT64_MAX: nothing is
+ * due). */
 void sbx_courier_work(struct sbx_courier *courier);
 int64_t sbx_courier_due_ms(const struct sbx_courier *courier);
 

@@ -1,6 +1,6 @@
 /*
- * The session engine: create, run, write files, seed, close and sweep sessions. Nothing about a session lives in a
- * process's memory between two calls; whatever is needed is in the store, in dockerd or in the agent.
+ * The session engine: create, run, write files, seed, close and sweep sessions. Nothing about a session lives
+ * in a process's memory between two calls; whatever is needed is in the store, in dockerd or in the agent.
  */
 #ifndef SANDBOXD_SESSION_H
 #define SANDBOXD_SESSION_H
@@ -23,18 +23,21 @@ struct sbx_agent_image {
     size_t tar_len;
 };
 
-/* path NULL: beside the running binary (<dir>/sandboxd-agent), else <dir>/../libexec/sandboxd/sandboxd-agent. */
+/* path NULL: beside the running binary (<dir>/sandboxd-agent), else <dir>/../libexec/sandboxd/sandboxd-agent.
+ */
 int sbx_agent_image_load(struct sbx_agent_image *image, const char *path, struct sbx_err *err) SBX_MUST_CHECK;
 void sbx_agent_image_done(struct sbx_agent_image *image);
 
-/* What one process works with. All pointers are borrowed; `wait` is the current request's and changes with it. */
+/* What one process works with. All pointers are borrowed; `wait` is the current request's and changes with
+ * it. */
 struct sbx_engine {
     const struct sbx_config *config;
     const struct sbx_agent_image *agent;
     struct sbx_docker *docker;
     struct sbx_store *store;
     struct sbx_wait *wait;
-    /* What is worth a log line (pull progress, swept objects); library code does not log by itself. May be NULL. */
+    /* What is worth a log line (pull progress, swept objects); library code does not log by itself. May be
+     * NULL. */
     void (*notice)(const char *event, const char *subject, const char *detail);
 };
 
@@ -44,20 +47,21 @@ struct sbx_session_options {
     const char *image;
     bool extract_patch;
     bool network_enabled;
-    bool ephemeral; /* nothing persists between runs: sbx_session_begin */
-    int64_t memory_bytes;       /* 0: none */
-    double cpus;                /* 0: none */
+    bool ephemeral;                 /* nothing persists between runs: sbx_session_begin */
+    int64_t memory_bytes;           /* 0: none */
+    double cpus;                    /* 0: none */
     const char *const *environment; /* NAME=value, NULL-terminated; NULL: none */
 };
 
-/* Make a session: pull the image when it is missing, create and start the container, greet its agent, file the record.
- * Whatever fails, nothing is left behind. INVALID: the image does not exist or cannot be used, or dockerd refuses an
- * option; UPSTREAM: the registry is unreachable. */
-int sbx_session_create(struct sbx_engine *engine, const struct sbx_session_options *options, char ret_id[SBX_UUID_LEN + 1],
-                       struct sbx_err *err) SBX_MUST_CHECK;
+/* Make a session: pull the image when it is missing, create and start the container, greet its agent, file
+ * the record. Whatever fails, nothing is left behind. INVALID: the image does not exist or cannot be used, or
+ * dockerd refuses an option; UPSTREAM: the registry is unreachable. */
+int sbx_session_create(struct sbx_engine *engine, const struct sbx_session_options *options,
+                       char ret_id[SBX_UUID_LEN + 1], struct sbx_err *err) SBX_MUST_CHECK;
 
-/* Remove a session in whatever state it is, also a half-made one and while a command runs in it. Removing what is gone is
- * success. UNAVAILABLE when dockerd does not answer: the record says CLOSING and the sweep goes on with it. */
+/* Remove a session in whatever state it is, also a half-made one and while a command runs in it. Removing
+ * what is gone is success. UNAVAILABLE when dockerd does not answer: the record says CLOSING and the sweep
+ * goes on with it. */
 int sbx_session_close(struct sbx_engine *engine, const char *id, struct sbx_err *err) SBX_MUST_CHECK;
 
 /* An opened session: locked, its record read. */
@@ -68,18 +72,20 @@ struct sbx_session {
     struct sbx_lock lock;
     struct sbx_link *link;   /* to the session's agent; made when first needed */
     struct sbx_link *helper; /* to the patch helper's agent; likewise */
-    bool run; /* sbx_session_begin has made containers for this run: the record's container and helper are theirs */
+    bool run; /* sbx_session_begin has made containers for this run: the record's container and helper are
+                 theirs */
 };
 
 /* NOT_FOUND "Session not found or already closed"; CONFLICT "Session is busy" after the configured wait. */
-int sbx_session_open(struct sbx_engine *engine, const char *id, struct sbx_session *session, struct sbx_err *err) SBX_MUST_CHECK;
+int sbx_session_open(struct sbx_engine *engine, const char *id, struct sbx_session *session,
+                     struct sbx_err *err) SBX_MUST_CHECK;
 
-/* End the run of an ephemeral session, close links, release the lock. err: the error the request ends with, or NULL; an error that comes from the session being
- * closed under it is rewritten to NOT_FOUND. */
+/* End the run of an ephemeral session, close links, release the lock. err: the error the request ends with,
+ * or NULL; an error that comes from the session being closed under it is rewritten to NOT_FOUND. */
 void sbx_session_done(struct sbx_session *session, struct sbx_err *err);
 
-/* Commands follow. An ephemeral session gets containers of their own for them, as the session was seeded; whatever is done
- * until sbx_session_done is done there, and gone with it. Nothing in other sessions. */
+/* Commands follow. An ephemeral session gets containers of their own for them, as the session was seeded;
+ * whatever is done until sbx_session_done is done there, and gone with it. Nothing in other sessions. */
 int sbx_session_begin(struct sbx_session *session, struct sbx_err *err) SBX_MUST_CHECK;
 
 /* One command. */
@@ -87,10 +93,11 @@ struct sbx_exec_spec {
     const char *command; /* for the shell, or … */
     size_t command_len;
     const char *const *argv; /* … NULL-terminated argv; then command is NULL */
-    const char *builtin;     /* a function of the agent with argv as its arguments, see SBX_TAG_BUILTIN; or NULL */
-    const char *const *env;  /* NAME=value on top of the session's; NULL-terminated or NULL */
-    const char *cwd;         /* NULL: /repo */
-    const void *stdin_data;  /* NULL: /dev/null */
+    const char
+        *builtin; /* a function of the agent with argv as its arguments, see SBX_TAG_BUILTIN; or NULL */
+    const char *const *env; /* NAME=value on top of the session's; NULL-terminated or NULL */
+    const char *cwd;        /* NULL: /repo */
+    const void *stdin_data; /* NULL: /dev/null */
     size_t stdin_len;
     bool split;
     int64_t timeout_ms; /* 0: none */
@@ -107,14 +114,16 @@ struct sbx_exec_result {
     char message[256]; /* why a command never ran (reason FAILED), else "" */
 };
 
-/* Run it and hand over its output as it comes: channel 1 (stdout, or both) or 2. on_output returns -1 with *err to give
- * up. The timeout is the agent's; an agent that does not keep it costs the container (it is killed and restarted by the next
- * use). */
+/* Run it and hand over its output as it comes: channel 1 (stdout, or both) or 2. on_output returns -1 with
+ * *err to give up. The timeout is the agent's; an agent that does not keep it costs the container (it is
+ * killed and restarted by the next use). */
 int sbx_session_exec(struct sbx_session *session, const struct sbx_exec_spec *spec,
-                     int (*on_output)(void *arg, int channel, const void *data, size_t n, struct sbx_err *err), void *arg,
-                     struct sbx_exec_result *ret, struct sbx_err *err) SBX_MUST_CHECK;
+                     int (*on_output)(void *arg, int channel, const void *data, size_t n,
+                                      struct sbx_err *err),
+                     void *arg, struct sbx_exec_result *ret, struct sbx_err *err) SBX_MUST_CHECK;
 
-/* Is this a path that a client may write: absolute, below /repo, no "..", no NUL, CR or LF? 0, or -1 with the reason. Pure. */
+/* Is this a path that a client may write: absolute, below /repo, no "..", no NUL, CR or LF? 0, or -1 with the
+ * reason. Pure. */
 int sbx_path_check(const char *path, size_t len, char *reason, size_t reason_size);
 
 /* One file of a batch. */
@@ -127,31 +136,39 @@ struct sbx_write {
     char reason[192]; /* out: why it failed, "" on success */
 };
 
-/* Files, seeds and archives outside of a run of an ephemeral session change what its later runs start from: they are
- * written into the session's own container, and the image that was made of it is dropped.
+/* Files, seeds and archives outside of a run of an ephemeral session change what its later runs start from:
+ * they are written into the session's own container, and the image that was made of it is dropped.
  *
- * Write files as the sandbox user, atomically each, in order, in one round trip. A file that cannot be written (is a
- * directory, leaves /repo, no space) says so in its own status; -1 is a failure of the whole request. */
-int sbx_session_write(struct sbx_session *session, struct sbx_write *files, size_t count, struct sbx_err *err) SBX_MUST_CHECK;
+ * Write files as the sandbox user, atomically each, in order, in one round trip. A file that cannot be
+ * written (is a directory, leaves /repo, no space) says so in its own status; -1 is a failure of the whole
+ * request. */
+int sbx_session_write(struct sbx_session *session, struct sbx_write *files, size_t count,
+                      struct sbx_err *err) SBX_MUST_CHECK;
 
-/* A batch of writes is over: advance the patch baseline when `any` of it succeeded (sessions with extract_patch). */
+/* A batch of writes is over: advance the patch baseline when `any` of it succeeded (sessions with
+ * extract_patch). */
 int sbx_session_written(struct sbx_session *session, bool any, struct sbx_err *err) SBX_MUST_CHECK;
 
 /* Leave a directory ("/repo", "/skills") empty. */
 int sbx_session_clear(struct sbx_session *session, const char *target, struct sbx_err *err) SBX_MUST_CHECK;
 
 /* Extract a sanitised tar (bytes [0, size) of fd) into directory `target` ("/repo", "/skills"). */
-int sbx_session_extract(struct sbx_session *session, const char *target, int fd, int64_t size, struct sbx_err *err) SBX_MUST_CHECK;
+int sbx_session_extract(struct sbx_session *session, const char *target, int fd, int64_t size,
+                        struct sbx_err *err) SBX_MUST_CHECK;
 
-/* The content of /repo becomes that of a sanitised tar, and what patches are against: an archive that comes with a run. */
-int sbx_session_replace(struct sbx_session *session, int fd, int64_t size, struct sbx_err *err) SBX_MUST_CHECK;
+/* The content of /repo becomes that of a sanitised tar, and what patches are against: an archive that comes
+ * with a run. */
+int sbx_session_replace(struct sbx_session *session, int fd, int64_t size,
+                        struct sbx_err *err) SBX_MUST_CHECK;
 
 /* After the archives of a seed: initialise the patch baseline, set the seeded flag. */
 int sbx_session_seeded(struct sbx_session *session, struct sbx_err *err) SBX_MUST_CHECK;
 
-/* The binary diff of this turn into ret (initialised by the caller; empty when nothing changed), and advance the baseline.
- * cumulative: everything since the seed, baseline untouched. Only for sessions with extract_patch. */
-int sbx_session_patch(struct sbx_session *session, bool cumulative, struct sbx_buf *ret, struct sbx_err *err) SBX_MUST_CHECK;
+/* The binary diff of this turn into ret (initialised by the caller; empty when nothing changed), and advance
+ * the baseline. cumulative: everything since the seed, baseline untouched. Only for sessions with
+ * extract_patch. */
+int sbx_session_patch(struct sbx_session *session, bool cumulative, struct sbx_buf *ret,
+                      struct sbx_err *err) SBX_MUST_CHECK;
 
 /* Sweeps. alive: is the process that makes a CREATING record of this replica still at it? */
 struct sbx_sweep_counts {
@@ -160,18 +177,21 @@ struct sbx_sweep_counts {
     int orphans;   /* containers, volumes and images of this instance without a record */
 };
 
-/* Quick: half-made and closing records, and what is left of runs in ephemeral sessions. Cheap enough to run whenever a worker
- * died. */
+/* Quick: half-made and closing records, and what is left of runs in ephemeral sessions. Cheap enough to run
+ * whenever a worker died. */
 int sbx_session_sweep_records(struct sbx_engine *engine, bool (*alive)(void *arg, int64_t pid), void *arg,
                               struct sbx_sweep_counts *counts, struct sbx_err *err) SBX_MUST_CHECK;
 
 /* Slow: dockerd's objects of this instance that no record knows and that are older than the grace. */
-int sbx_session_sweep_orphans(struct sbx_engine *engine, struct sbx_sweep_counts *counts, struct sbx_err *err) SBX_MUST_CHECK;
+int sbx_session_sweep_orphans(struct sbx_engine *engine, struct sbx_sweep_counts *counts,
+                              struct sbx_err *err) SBX_MUST_CHECK;
 
 /* Remove every session of this instance, and orphans of any age: `sandboxd --purge`. */
-int sbx_session_purge(struct sbx_engine *engine, struct sbx_sweep_counts *counts, struct sbx_err *err) SBX_MUST_CHECK;
+int sbx_session_purge(struct sbx_engine *engine, struct sbx_sweep_counts *counts,
+                      struct sbx_err *err) SBX_MUST_CHECK;
 
-/* A bounded collector of a command's output: everything while it fits, else head and tail with a marker between. */
+/* A bounded collector of a command's output: everything while it fits, else head and tail with a marker
+ * between. */
 struct sbx_capture {
     size_t max; /* bytes kept, head and tail together */
     char *head; /* owned */
@@ -183,10 +203,13 @@ struct sbx_capture {
 
 void sbx_capture_init(struct sbx_capture *capture, size_t max);
 void sbx_capture_done(struct sbx_capture *capture);
-int sbx_capture_add(struct sbx_capture *capture, const void *data, size_t n, struct sbx_err *err) SBX_MUST_CHECK;
+int sbx_capture_add(struct sbx_capture *capture, const void *data, size_t n,
+                    struct sbx_err *err) SBX_MUST_CHECK;
 uint64_t sbx_capture_dropped(const struct sbx_capture *capture);
 
-/* Hand the kept bytes to emit in order: head, then (when something was dropped) a marker line, then the tail. */
-int sbx_capture_emit(const struct sbx_capture *capture, int (*emit)(void *arg, const char *bytes, size_t n), void *arg);
+/* Hand the kept bytes to emit in order: head, then (when something was dropped) a marker line, then the tail.
+ */
+int sbx_capture_emit(const struct sbx_capture *capture, int (*emit)(void *arg, const char *bytes, size_t n),
+                     void *arg);
 
 #endif

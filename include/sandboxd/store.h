@@ -1,7 +1,7 @@
 /*
- * Session records, per-session locks and leases. Two implementations pass one suite (tests/unit/store_suite.c): embedded
- * (SQLite with a rollback journal, session locks as kernel locks on files; one machine) and Redis (many replicas).
- * One handle a process, opened after fork.
+ * Session records, per-session locks and leases. Two implementations pass one suite
+ * (tests/unit/store_suite.c): embedded (SQLite with a rollback journal, session locks as kernel locks on
+ * files; one machine) and Redis (many replicas). One handle a process, opened after fork.
  *
  * Errors: NOT_FOUND, CONFLICT as said at each call; UNAVAILABLE when the store cannot be reached or written.
  */
@@ -35,7 +35,7 @@ struct sbx_record {
     bool extract_patch;
     bool ephemeral;
     bool seeded;
-    char *options; /* JSON: environment, memory_bytes, cpus, network_enabled …; owned, may be NULL */
+    char *options;      /* JSON: environment, memory_bytes, cpus, network_enabled …; owned, may be NULL */
     int64_t created_ms; /* wall clock */
     int64_t used_ms;
 };
@@ -46,8 +46,8 @@ void sbx_record_done(struct sbx_record *record);
 struct sbx_store;
 
 struct sbx_store_options {
-    const char *redis_url;   /* NULL: embedded */
-    const char *dir;         /* embedded: directory of the database and the lock files, made when missing */
+    const char *redis_url; /* NULL: embedded */
+    const char *dir;       /* embedded: directory of the database and the lock files, made when missing */
     const char *replica;
     int64_t lock_ttl_ms;     /* Redis only */
     int64_t lock_refresh_ms; /* Redis only */
@@ -59,65 +59,79 @@ void sbx_store_close(struct sbx_store *store);
 /* Is it there and writable? */
 int sbx_store_ping(struct sbx_store *store, struct sbx_err *err) SBX_MUST_CHECK;
 
-/* A random id made with the store, the same for every process and replica that shares it. Docker objects carry it as a label, so
- * that two deployments on one dockerd never touch each other's. Valid as long as the handle. */
+/* A random id made with the store, the same for every process and replica that shares it. Docker objects
+ * carry it as a label, so that two deployments on one dockerd never touch each other's. Valid as long as the
+ * handle. */
 const char *sbx_store_instance(struct sbx_store *store);
 
 /* Add a record; CONFLICT when the id exists. */
-int sbx_store_insert(struct sbx_store *store, const struct sbx_record *record, struct sbx_err *err) SBX_MUST_CHECK;
+int sbx_store_insert(struct sbx_store *store, const struct sbx_record *record,
+                     struct sbx_err *err) SBX_MUST_CHECK;
 
 /* NOT_FOUND when there is none. *ret must be initialised; it is released before it is filled. */
-int sbx_store_get(struct sbx_store *store, const char *id, struct sbx_record *ret, struct sbx_err *err) SBX_MUST_CHECK;
+int sbx_store_get(struct sbx_store *store, const char *id, struct sbx_record *ret,
+                  struct sbx_err *err) SBX_MUST_CHECK;
 
-/* CREATING → READY with container, helper, volume taken from the record. NOT_FOUND when the record is gone or no longer
- * CREATING (then its maker must remove what it made). */
-int sbx_store_set_ready(struct sbx_store *store, const struct sbx_record *record, struct sbx_err *err) SBX_MUST_CHECK;
+/* CREATING → READY with container, helper, volume taken from the record. NOT_FOUND when the record is gone or
+ * no longer CREATING (then its maker must remove what it made). */
+int sbx_store_set_ready(struct sbx_store *store, const struct sbx_record *record,
+                        struct sbx_err *err) SBX_MUST_CHECK;
 
-/* Set the seeded flag: CONFLICT "Session already seeded" when it is set, NOT_FOUND when the session is not READY. */
+/* Set the seeded flag: CONFLICT "Session already seeded" when it is set, NOT_FOUND when the session is not
+ * READY. */
 int sbx_store_set_seeded(struct sbx_store *store, const char *id, struct sbx_err *err) SBX_MUST_CHECK;
 
 /* Any state → CLOSING; NOT_FOUND when there is no record. */
 int sbx_store_set_closing(struct sbx_store *store, const char *id, struct sbx_err *err) SBX_MUST_CHECK;
 
 /* Note the time of use. Written lazily: at most every 30 s a session, without fsync. */
-int sbx_store_touch(struct sbx_store *store, const struct sbx_record *record, struct sbx_err *err) SBX_MUST_CHECK;
+int sbx_store_touch(struct sbx_store *store, const struct sbx_record *record,
+                    struct sbx_err *err) SBX_MUST_CHECK;
 
 /* Remove the record; none is success. */
 int sbx_store_delete(struct sbx_store *store, const char *id, struct sbx_err *err) SBX_MUST_CHECK;
 
-/* Call fn for records with id > after ("" for all) in order of id, at most limit of them; a non-zero result stops. fn may
- * call the store. */
+/* Call fn for records with id > after ("" for all) in order of id, at most limit of them; a non-zero result
+ * stops. fn may call the store. */
 int sbx_store_list(struct sbx_store *store, const char *after, int limit,
-                   int (*fn)(void *arg, const struct sbx_record *record), void *arg, struct sbx_err *err) SBX_MUST_CHECK;
+                   int (*fn)(void *arg, const struct sbx_record *record), void *arg,
+                   struct sbx_err *err) SBX_MUST_CHECK;
 
 /*
- * Session locks. One holder at a time among all processes of all replicas; the holder's death frees it (embedded: at
- * once, by the kernel). fence grows with every acquisition of the same session, for ever: the wall clock in microseconds, or
- * one more than the one before where the clock was set back. The struct must stay where it is while the lock is held.
+ * Session locks. One holder at a time among all processes of all replicas; the holder's death frees it
+ * (embedded: at once, by the kernel). fence grows with every acquisition of the same session, for ever: the
+ * wall clock in microseconds, or one more than the one before where the clock was set back. The struct must
+ * stay where it is while the lock is held.
  */
 struct sbx_lock {
     struct sbx_store *store; /* NULL while not held */
     uint64_t fence;
-    int fd;      /* embedded */
-    int hook;    /* handle of the refresh in `wait`, -1 none */
+    int fd;   /* embedded */
+    int hook; /* handle of the refresh in `wait`, -1 none */
     char id[SBX_UUID_LEN + 1];
-    char token[33]; /* Redis */
+    char token[33];   /* Redis */
     int64_t until_ms; /* Redis: monotonic time up to which it is surely held */
 };
 
-#define SBX_LOCK_INIT {NULL, 0, -1, -1, "", "", 0}
+#define SBX_LOCK_INIT                                                                                        \
+    {                                                                                                        \
+        NULL, 0, -1, -1, "", "", 0                                                                           \
+    }
 
-/* Wait up to wait_ms for the lock; CONFLICT "Session is busy" after that, INVALID when id is no UUID. The lock is refreshed by
- * a hook in `wait` while the caller waits through it; when it is lost, that hook fails with UNAVAILABLE. */
-int sbx_store_lock(struct sbx_store *store, struct sbx_wait *wait, const char *id, int64_t wait_ms, struct sbx_lock *lock,
-                   struct sbx_err *err) SBX_MUST_CHECK;
+/* Wait up to wait_ms for the lock; CONFLICT "Session is busy" after that, INVALID when id is no UUID. The
+ * lock is refreshed by a hook in `wait` while the caller waits through it; when it is lost, that hook fails
+ * with UNAVAILABLE. */
+int sbx_store_lock(struct sbx_store *store, struct sbx_wait *wait, const char *id, int64_t wait_ms,
+                   struct sbx_lock *lock, struct sbx_err *err) SBX_MUST_CHECK;
 
-/* Release; nothing when it is not held. gone: the session was deleted, so what the store keeps for its lock can go too. */
+/* Release; nothing when it is not held. gone: the session was deleted, so what the store keeps for its lock
+ * can go too. */
 void sbx_store_unlock(struct sbx_lock *lock, struct sbx_wait *wait, bool gone);
 
 /* Leases: name → holder for ttl_ms. 1 when holder has it now (new or renewed), 0 when another has, -1. */
 int sbx_store_lease(struct sbx_store *store, const char *name, const char *holder, int64_t ttl_ms,
                     struct sbx_err *err) SBX_MUST_CHECK;
-int sbx_store_lease_release(struct sbx_store *store, const char *name, const char *holder, struct sbx_err *err) SBX_MUST_CHECK;
+int sbx_store_lease_release(struct sbx_store *store, const char *name, const char *holder,
+                            struct sbx_err *err) SBX_MUST_CHECK;
 
 #endif

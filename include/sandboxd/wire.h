@@ -1,6 +1,6 @@
 /*
- * The protocol between a worker and the agent (PID 1 of a session's container), over the container's stdin and stdout.
- * Shared by both ends; the agent links nothing else of ours, so this module depends on libc only.
+ * The protocol between a worker and the agent (PID 1 of a session's container), over the container's stdin
+ * and stdout. Shared by both ends; the agent links nothing else of ours, so this module depends on libc only.
  *
  * Frame, little endian, at most SBX_FRAME_MAX bytes so that a frame is one atomic pipe write:
  *
@@ -12,14 +12,16 @@
  *  10  u16  header check: folded CRC of bytes 0..9
  *  12  u32  CRC-32C of header and payload, started from the connection key
  *
- * The connection key is 0 for HELLO, HELLO_ACK and REFUSED and derived from HELLO's random nonce for everything else. Frames of an earlier
- * connection, or bytes of a client's file that look like a frame, therefore never pass for frames of this one.
+ * The connection key is 0 for HELLO, HELLO_ACK and REFUSED and derived from HELLO's random nonce for
+ * everything else. Frames of an earlier connection, or bytes of a client's file that look like a frame,
+ * therefore never pass for frames of this one.
  *
- * A worker may die in the middle of a frame and the next one writes to the same pipe. A reader that fails a check drops
- * one byte and looks for the next magic; a reader that has had an incomplete frame for SBX_WIRE_SILENCE_MS drops one byte as well.
+ * A worker may die in the middle of a frame and the next one writes to the same pipe. A reader that fails a
+ * check drops one byte and looks for the next magic; a reader that has had an incomplete frame for
+ * SBX_WIRE_SILENCE_MS drops one byte as well.
  *
- * Messages larger than one frame are sent as frames with MORE set but the last. Messages of different streams may
- * interleave; frames of one stream do not reorder.
+ * Messages larger than one frame are sent as frames with MORE set but the last. Messages of different streams
+ * may interleave; frames of one stream do not reorder.
  */
 #ifndef SANDBOXD_WIRE_H
 #define SANDBOXD_WIRE_H
@@ -44,17 +46,21 @@ enum sbx_frame_type {
     SBX_FRAME_EXEC = 2,  /* fields: see SBX_TAG_*; starts stream id */
     SBX_FRAME_STDIN = 3, /* raw bytes for the exec's stdin; costs credit */
     SBX_FRAME_STDIN_EOF = 4,
-    SBX_FRAME_KILL = 5,  /* end the exec's whole tree at once: EXIT follows with REASON cancelled */
-    SBX_FRAME_CREDIT = 6, /* both ways: payload u32 = bytes of OUTPUT (or STDIN) the sender of this frame has consumed */
-    SBX_FRAME_PING = 7,  /* keeps the connection's execs alive; answered by PONG with the same payload */
-    SBX_FRAME_WRITE = 8, /* fields: PATH, MODE, SIZE; then DATA frames of SIZE bytes in all on the same stream */
+    SBX_FRAME_KILL = 5, /* end the exec's whole tree at once: EXIT follows with REASON cancelled */
+    SBX_FRAME_CREDIT =
+        6, /* both ways: payload u32 = bytes of OUTPUT (or STDIN) the sender of this frame has consumed */
+    SBX_FRAME_PING = 7, /* keeps the connection's execs alive; answered by PONG with the same payload */
+    SBX_FRAME_WRITE =
+        8, /* fields: PATH, MODE, SIZE; then DATA frames of SIZE bytes in all on the same stream */
     SBX_FRAME_DATA = 9,
     /* agent → worker */
     SBX_FRAME_HELLO_ACK = 64, /* fields: VERSION, NONCE, BOOT (random id of this agent process) */
     SBX_FRAME_REFUSED = 65,   /* fields: NONCE, FENCE (newest seen), MESSAGE */
     SBX_FRAME_OUTPUT = 66,    /* u8 channel (1 stdout or merged, 2 stderr), then raw bytes; costs credit */
-    SBX_FRAME_EXIT = 67,      /* terminal record of an exec. fields: CODE, SIGNAL, REASON, USER_US, SYSTEM_US, MAX_RSS, DURATION_US */
-    SBX_FRAME_RESULT = 68,    /* terminal record of a WRITE or other operation. fields: STATUS (0 or errno), MESSAGE, … */
+    SBX_FRAME_EXIT = 67,      /* terminal record of an exec. fields: CODE, SIGNAL, REASON, USER_US, SYSTEM_US,
+                                 MAX_RSS, DURATION_US */
+    SBX_FRAME_RESULT =
+        68, /* terminal record of a WRITE or other operation. fields: STATUS (0 or errno), MESSAGE, … */
     SBX_FRAME_PONG = 69,
 };
 
@@ -68,24 +74,26 @@ enum sbx_exit_reason {
     SBX_EXIT_FAILED = 5, /* never ran: no shell, bad cwd, fork refused; MESSAGE and STATUS (errno) say why */
 };
 
-/* Fields of structured payloads: u8 tag, u32 length, bytes. Unknown tags are skipped. Repeated tags are lists. */
+/* Fields of structured payloads: u8 tag, u32 length, bytes. Unknown tags are skipped. Repeated tags are
+ * lists. */
 enum sbx_tag {
-    SBX_TAG_VERSION = 1,  /* u32 */
-    SBX_TAG_NONCE = 2,    /* u64 */
-    SBX_TAG_FENCE = 3,    /* u64 */
-    SBX_TAG_BOOT = 4,     /* u64 */
-    SBX_TAG_MESSAGE = 5,  /* text */
-    SBX_TAG_STATUS = 6,   /* u32: 0 or errno of Linux */
-    SBX_TAG_COMMAND = 16, /* text for the shell (bash -o pipefail -c, else sh) */
-    SBX_TAG_ARG = 17,     /* repeated: argv, instead of COMMAND */
-    SBX_TAG_ENV = 18,     /* repeated: NAME=value, on top of the container's environment */
-    SBX_TAG_CWD = 19,     /* default /repo */
+    SBX_TAG_VERSION = 1,     /* u32 */
+    SBX_TAG_NONCE = 2,       /* u64 */
+    SBX_TAG_FENCE = 3,       /* u64 */
+    SBX_TAG_BOOT = 4,        /* u64 */
+    SBX_TAG_MESSAGE = 5,     /* text */
+    SBX_TAG_STATUS = 6,      /* u32: 0 or errno of Linux */
+    SBX_TAG_COMMAND = 16,    /* text for the shell (bash -o pipefail -c, else sh) */
+    SBX_TAG_ARG = 17,        /* repeated: argv, instead of COMMAND */
+    SBX_TAG_ENV = 18,        /* repeated: NAME=value, on top of the container's environment */
+    SBX_TAG_CWD = 19,        /* default /repo */
     SBX_TAG_TIMEOUT_MS = 20, /* u32, 0 or absent: none */
-    SBX_TAG_STDIN = 21,   /* u32: 1 = STDIN frames follow; absent or 0: /dev/null */
-    SBX_TAG_SPLIT = 22,   /* u32: 1 = stderr on a channel of its own */
-    SBX_TAG_KEEP = 23,    /* u32: 1 = survives the end of this connection */
-    SBX_TAG_REQUEST = 24, /* request id, for the agent's own messages */
-    SBX_TAG_BUILTIN = 25, /* text: a function of the agent instead of a program, ARGs are its arguments: clear DIR… */
+    SBX_TAG_STDIN = 21,      /* u32: 1 = STDIN frames follow; absent or 0: /dev/null */
+    SBX_TAG_SPLIT = 22,      /* u32: 1 = stderr on a channel of its own */
+    SBX_TAG_KEEP = 23,       /* u32: 1 = survives the end of this connection */
+    SBX_TAG_REQUEST = 24,    /* request id, for the agent's own messages */
+    SBX_TAG_BUILTIN =
+        25, /* text: a function of the agent instead of a program, ARGs are its arguments: clear DIR… */
     SBX_TAG_CODE = 32,    /* u32: exit code as a shell would say it (128 + signal) */
     SBX_TAG_SIGNAL = 33,  /* u32 */
     SBX_TAG_REASON = 34,  /* u32: enum sbx_exit_reason */
@@ -109,10 +117,10 @@ struct sbx_frame {
 /* The key of the connection opened with this nonce. Never 0. */
 uint32_t sbx_wire_key(uint64_t nonce);
 
-/* Encode one frame into out (room for SBX_FRAME_HEADER + len); returns its size. len <= SBX_PAYLOAD_MAX. key is 0 for
- * HELLO, HELLO_ACK and REFUSED. payload may stand in its place (out + SBX_FRAME_HEADER) already. */
-size_t sbx_frame_encode(uint8_t *out, uint32_t key, uint8_t type, uint8_t flags, uint32_t stream, const void *payload,
-                        size_t len);
+/* Encode one frame into out (room for SBX_FRAME_HEADER + len); returns its size. len <= SBX_PAYLOAD_MAX. key
+ * is 0 for HELLO, HELLO_ACK and REFUSED. payload may stand in its place (out + SBX_FRAME_HEADER) already. */
+size_t sbx_frame_encode(uint8_t *out, uint32_t key, uint8_t type, uint8_t flags, uint32_t stream,
+                        const void *payload, size_t len);
 
 /* An incremental reader: feed bytes as they arrive, take frames out. Fixed memory. */
 struct sbx_frame_reader {
@@ -128,21 +136,25 @@ void sbx_frame_reader_init(struct sbx_frame_reader *reader);
 uint8_t *sbx_frame_space(struct sbx_frame_reader *reader, size_t *ret_room);
 void sbx_frame_fed(struct sbx_frame_reader *reader, size_t n);
 
-/* The next whole frame that passes all checks; false: more bytes are needed. Types with key 0 pass whatever key is set. */
+/* The next whole frame that passes all checks; false: more bytes are needed. Types with key 0 pass whatever
+ * key is set. */
 bool sbx_frame_next(struct sbx_frame_reader *reader, struct sbx_frame *ret);
 
-/* Part of a frame is waiting: the caller should call sbx_frame_skip after SBX_WIRE_SILENCE_MS without new bytes. */
+/* Part of a frame is waiting: the caller should call sbx_frame_skip after SBX_WIRE_SILENCE_MS without new
+ * bytes. */
 bool sbx_frame_partial(const struct sbx_frame_reader *reader);
 
 /* Give up on the frame at the front: drop one byte, so that the next sbx_frame_next looks further on. */
 void sbx_frame_skip(struct sbx_frame_reader *reader);
 
-/* Better than sbx_frame_skip after a silence: when a whole HELLO, HELLO_ACK or REFUSED stands behind the partial frame, drop
- * everything before it and return true. Otherwise nothing changes: the partial frame may just be slow. */
+/* Better than sbx_frame_skip after a silence: when a whole HELLO, HELLO_ACK or REFUSED stands behind the
+ * partial frame, drop everything before it and return true. Otherwise nothing changes: the partial frame may
+ * just be slow. */
 bool sbx_frame_resync(struct sbx_frame_reader *reader);
 
-/* Fields: append to a caller's buffer; each returns the new length, or 0 when size is too small. A chain starts at 0 too, so
- * either check each call or make the buffer big enough for all of them (sbx_field_size). */
+/* Fields: append to a caller's buffer; each returns the new length, or 0 when size is too small. A chain
+ * starts at 0 too, so either check each call or make the buffer big enough for all of them (sbx_field_size).
+ */
 size_t sbx_field_put(uint8_t *out, size_t size, size_t len, uint8_t tag, const void *data, size_t n);
 size_t sbx_field_put_u32(uint8_t *out, size_t size, size_t len, uint8_t tag, uint32_t value);
 size_t sbx_field_put_u64(uint8_t *out, size_t size, size_t len, uint8_t tag, uint64_t value);

@@ -33,8 +33,8 @@ static bool is_authority(const char *text, size_t n)
         return true;
     const char *port = text + host + 1;
     size_t digits = n - host - 1;
-    return text[host] == ':' && digits <= 5 && only(port, digits, DIGITS) && atoi(port) >= 1 &&
-           atoi(port) <= 65535;
+    return text[host] == ':' && digits <= 5 && only(port, digits, DIGITS) && strtol(port, NULL, 10) >= 1 &&
+           strtol(port, NULL, 10) <= 65535;
 }
 
 int sbx_dsn_parse(const char *text, struct sbx_dsn *ret, struct sbx_err *err)

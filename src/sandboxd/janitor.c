@@ -38,7 +38,8 @@ static bool alive(void *arg, int64_t pid)
     /* "123 (sandboxd:worker) S …": a zombie has its name still, but makes nothing any more */
     const char *name = strchr(text, '(');
     const char *end = strrchr(text, ')');
-    return name && end && strncmp(name, "(sandboxd", strlen("(sandboxd")) == 0 && end[1] == ' ' && end[2] != 'Z';
+    return name && end && strncmp(name, "(sandboxd", strlen("(sandboxd")) == 0 && end[1] == ' ' &&
+           end[2] != 'Z';
 }
 
 static void report(const struct sbx_sweep_counts *counts)

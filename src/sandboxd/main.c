@@ -102,7 +102,7 @@ static int render(const struct sbx_config *config, const char *path)
     char listen[300];
     listen_address(config, listen, sizeof(listen));
     char seed_bytes[24];
-    snprintf(seed_bytes, sizeof(seed_bytes), "%lld", (long long)(config->max_seed_bytes + SEED_FRAME));
+    snprintf(seed_bytes, sizeof(seed_bytes), "%lld", (long long)config->max_seed_bytes + SEED_FRAME);
     const char *const extra[][2] = {{"LISTEN", listen},
                                     {"HOME", config->home},
                                     {"SEED_REQUEST_BYTES", seed_bytes},

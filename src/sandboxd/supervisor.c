@@ -276,8 +276,8 @@ static void wind_down(struct sbx_master *master)
     }
 }
 
-/* While no process of a role can be started, its connections are refused instead of left to wait: the web server then says
- * at once that the service is unavailable. */
+/* While no process of a role can be started, its connections are refused instead of left to wait: the web
+ * server then says at once that the service is unavailable. */
 static void refuse(int listen_fd)
 {
     int fd;
@@ -289,7 +289,8 @@ static void refuse(int listen_fd)
 static bool deserted(const struct sbx_master *master, enum sbx_role role)
 {
     return master->state == SBX_MASTER_NORMAL && master->early_deaths >= REFUSE_AFTER &&
-           sbx_now_ms() < master->spawn_after_ms && sbx_scoreboard_count(master->board, role, SBX_ACTIVITY_IDLE) == 0 &&
+           sbx_now_ms() < master->spawn_after_ms &&
+           sbx_scoreboard_count(master->board, role, SBX_ACTIVITY_IDLE) == 0 &&
            sbx_scoreboard_count(master->board, role, SBX_ACTIVITY_BUSY) == 0;
 }
 

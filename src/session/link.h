@@ -5,7 +5,9 @@
 #include "session/internal.h"
 
 #define SBX_LINK_PING_MS 15000
-#define SBX_LINK_QUEUE   (64 * 1024) /* as much is queued ahead of the stream, more only by a single message */
+#define SBX_LINK_QUEUE                                                                                       \
+    (64 * 1024) /* as much is queued ahead of the stream, more only by a single message                      \
+                 */
 
 struct sbx_link {
     struct sbx_engine *engine;
@@ -18,7 +20,7 @@ struct sbx_link {
     char container[SBX_NAME_SIZE];
     int64_t opened_ms;
     int64_t look_ms;  /* while not greeted: when to look whether the container runs at all */
-    bool more; /* whoever pumps has more to queue as soon as the queue is short */
+    bool more;        /* whoever pumps has more to queue as soon as the queue is short */
     bool greeted;     /* HELLO_ACK with our nonce has come */
     int64_t heard_ms; /* last bytes from the agent */
     int64_t pinged_ms;

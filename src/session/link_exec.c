@@ -7,7 +7,7 @@
 /* How long after its timeout a command may take to be over before the agent counts as broken. */
 #define AGENT_LATE_MS 15000
 
-#define CREDIT_STEP  (SBX_WIRE_WINDOW / 4)
+#define CREDIT_STEP (SBX_WIRE_WINDOW / 4)
 
 struct running {
     struct sbx_link *link;
@@ -68,7 +68,8 @@ static int feed_stdin(struct running *run, struct sbx_err *err)
     const struct sbx_exec_spec *spec = run->spec;
     if (!spec->stdin_data || run->stdin_closed)
         return 0;
-    while (run->stdin_sent < spec->stdin_len && run->stdin_credit > 0 && run->link->out.len < SBX_LINK_QUEUE) {
+    while (run->stdin_sent < spec->stdin_len && run->stdin_credit > 0 &&
+           run->link->out.len < SBX_LINK_QUEUE) {
         size_t n = spec->stdin_len - run->stdin_sent;
         n = n < run->stdin_credit ? n : run->stdin_credit;
         n = n < SBX_PAYLOAD_MAX ? n : SBX_PAYLOAD_MAX;

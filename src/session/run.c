@@ -13,6 +13,7 @@
 void sbx_shield_raise(struct sbx_shield *shield, struct sbx_engine *engine)
 {
     struct sbx_wait *wait = engine->wait;
+    *shield = (struct sbx_shield){-1, -1, 0};
     if (!wait)
         return;
     *shield = (struct sbx_shield){wait->client_fd, wait->stop_fd, wait->deadline_ms};

@@ -238,7 +238,8 @@ static int lease(struct sbx_store *store, const char *name, const char *holder, 
     return changed > 0 ? 1 : changed;
 }
 
-/* A lease of its own, renewed by whoever asks: only a write shows that writing works, a full disk included. */
+/* A lease of its own, renewed by whoever asks: only a write shows that writing works, a full disk included.
+ */
 static int ping(struct sbx_store *store, struct sbx_err *err)
 {
     return lease(store, "ping", "ping", 1, err) < 0 ? -1 : 0;

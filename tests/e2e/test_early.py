@@ -12,8 +12,10 @@ import statistics
 import subprocess
 import time
 
+import httpx
 import pytest
 
+from conftest import finish
 from support import BUSYBOX, DEBIAN, GONE, MIB, Background, eventually, member, tar, zstd
 
 SEED = {"a.txt": b"one\n", "d/b.txt": b"two\n", "d/c.txt": b"three\n"}
@@ -469,17 +471,25 @@ def test_close_ends_a_run_whenever_it_comes(create, stack, patch, moment):
 
 
 def test_a_client_that_leaves_ends_the_run(ephemeral, stack):
-    import httpx
     with pytest.raises(httpx.ReadTimeout):
         stack.http.post(ephemeral.path, json={"commands": ["touch f; sleep 1000"]}, timeout=3)
     assert eventually(lambda: not any("-run" in name for name in objects(stack, ephemeral)), 20)
     assert ephemeral.out("ls -A") == ""
 
 
+def test_a_client_that_leaves_while_the_image_is_made_finds_it_made_later(create, stack):
+    session = create(ephemeral=True).seeded(repo=tar({"large": os.urandom(64 * MIB)}))
+    with pytest.raises(httpx.ReadTimeout):
+        stack.http.post(session.path, json={"commands": ["true"]}, timeout=0.2)
+    assert eventually(lambda: objects(stack, session) == standing(session), 40)
+    begun = stack.docker.get(f"/images/sandboxd-session:{session.id}/json")["Id"]
+    assert session.out("wc -c < large") == str(64 * MIB)
+    assert stack.docker.get(f"/images/sandboxd-session:{session.id}/json")["Id"] == begun
+
+
 @pytest.fixture(scope="module")
 def fragile(start_stack):
     """A stack in which processes are killed."""
-    from conftest import finish
     stack = start_stack(SWEEP_SECONDS=1, ORPHAN_GRACE_SECONDS=1)
     yield stack
     finish(stack)

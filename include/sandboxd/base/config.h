@@ -1,9 +1,9 @@
 /*
- * Settings: one table of {name, type, range, default, units, description} that the parser, --check-config, the template
- * renderer and the README's table share (src/base/config_table.c).
+ * Settings: one table of {name, type, range, default, units, description} that the parser, --check-config,
+ * the template renderer and the README's table share (src/base/config_table.c).
  *
- * A value comes from the environment, else from the file given with --config (NAME=value lines), else from a file of
- * the lower-case name in the secrets directory (/run/secrets). An empty value counts as unset.
+ * A value comes from the environment, else from the file given with --config (NAME=value lines), else from a
+ * file of the lower-case name in the secrets directory (/run/secrets). An empty value counts as unset.
  */
 #ifndef SANDBOXD_BASE_CONFIG_H
 #define SANDBOXD_BASE_CONFIG_H
@@ -39,11 +39,12 @@ struct sbx_config {
     char *log_level;
 
     /* ours */
-    char *log_format;     /* "text" or "json" */
-    char *docker_host;    /* DOCKER_HOST: unix:///path or tcp://host:port */
-    char *home;           /* DAIV_SANDBOX_HOME: run/ (sockets, pid files) and state/ (database, locks, spool) below it */
-    char *replica;        /* DAIV_SANDBOX_REPLICA: name of this replica; default: the host name */
-    char *agent;          /* path of the agent binary; default: found beside the sandboxd binary or in libexec */
+    char *log_format;  /* "text" or "json" */
+    char *docker_host; /* DOCKER_HOST: unix:///path or tcp://host:port */
+    char
+        *home; /* DAIV_SANDBOX_HOME: run/ (sockets, pid files) and state/ (database, locks, spool) below it */
+    char *replica; /* DAIV_SANDBOX_REPLICA: name of this replica; default: the host name */
+    char *agent;   /* path of the agent binary; default: found beside the sandboxd binary or in libexec */
     int64_t min_workers;
     int64_t max_workers;
     int64_t control_workers;
@@ -52,11 +53,11 @@ struct sbx_config {
     int64_t docker_timeout_ms;
     int64_t pull_timeout_ms;
     int64_t max_body_bytes;
-    int64_t max_seed_bytes;  /* also the limit of what an archive unpacks to */
+    int64_t max_seed_bytes; /* also the limit of what an archive unpacks to */
     int64_t max_seed_entries;
     int64_t max_output_bytes;
     int64_t pids_limit;
-    int64_t sweep_ms;        /* interval of the janitor */
+    int64_t sweep_ms; /* interval of the janitor */
     int64_t orphan_grace_ms;
 };
 
@@ -67,9 +68,11 @@ struct sbx_config_source {
     const char *secrets_dir; /* NULL: /run/secrets */
 };
 
-/* Load and validate everything. On failure *err (INVALID) is one clear line naming the setting, its value (masked when
- * secret) and what is allowed, and *config is untouched. On success *config is filled; free with sbx_config_done. */
-int sbx_config_load(struct sbx_config *config, const struct sbx_config_source *source, struct sbx_err *err) SBX_MUST_CHECK;
+/* Load and validate everything. On failure *err (INVALID) is one clear line naming the setting, its value
+ * (masked when secret) and what is allowed, and *config is untouched. On success *config is filled; free with
+ * sbx_config_done. */
+int sbx_config_load(struct sbx_config *config, const struct sbx_config_source *source,
+                    struct sbx_err *err) SBX_MUST_CHECK;
 void sbx_config_done(struct sbx_config *config);
 
 /* NAME=value for every setting, secrets masked as ********, unset as empty: what --check-config prints. */
@@ -78,12 +81,13 @@ void sbx_config_print(const struct sbx_config *config, FILE *out);
 /* The README's table in Markdown. */
 void sbx_config_print_markdown(FILE *out);
 
-/* The value of a setting by its full name, formatted as it would be written in the environment (secrets in clear), into
- * out. Returns -1 when there is no such setting. */
+/* The value of a setting by its full name, formatted as it would be written in the environment (secrets in
+ * clear), into out. Returns -1 when there is no such setting. */
 int sbx_config_get(const struct sbx_config *config, const char *name, char *out, size_t size);
 
-/* Copy a template, replacing @NAME@ for setting names (value escaped for a double-quoted nginx string) and for the extra
- * names given as {name, value} pairs ended by {NULL, NULL} (inserted as they are). An unknown @NAME@ is an error. */
+/* Copy a template, replacing @NAME@ for setting names (value escaped for a double-quoted nginx string) and
+ * for the extra names given as {name, value} pairs ended by {NULL, NULL} (inserted as they are). An unknown
+ * @NAME@ is an error. */
 int sbx_config_render(const struct sbx_config *config, FILE *in, FILE *out, const char *const extra[][2],
                       struct sbx_err *err) SBX_MUST_CHECK;
 

@@ -11,7 +11,8 @@ struct sbx_dsn {
     char key[129];  /* the public key */
 };
 
-/* INVALID says what is wrong with it, without repeating it: a DSN is a secret. The secret part of old DSNs is dropped. */
+/* INVALID says what is wrong with it, without repeating it: a DSN is a secret. The secret part of old DSNs is
+ * dropped. */
 int sbx_dsn_parse(const char *text, struct sbx_dsn *ret, struct sbx_err *err) SBX_MUST_CHECK;
 
 #endif

@@ -1,8 +1,9 @@
 /*
  * Errors: one fixed-size object on the caller's stack, filled by whoever fails first.
  *
- * Contract of every fallible function here: it returns 0 (or a non-negative result) on success and leaves *err alone;
- * it returns -1 (or NULL) on failure and has filled *err. The kind maps to one HTTP status in one place (api/answer.c).
+ * Contract of every fallible function here: it returns 0 (or a non-negative result) on success and leaves
+ * *err alone; it returns -1 (or NULL) on failure and has filled *err. The kind maps to one HTTP status in one
+ * place (api/answer.c).
  */
 #ifndef SANDBOXD_BASE_ERR_H
 #define SANDBOXD_BASE_ERR_H
@@ -29,17 +30,22 @@ enum sbx_err_kind {
 struct sbx_err {
     enum sbx_err_kind kind;
     int os_errno;   /* errno behind the failure, 0 when there is none */
-    unsigned stack; /* where it was set, for sbx_stack_get; 0: not recorded (that takes a setting, and a fault that may be ours) */
+    unsigned stack; /* where it was set, for sbx_stack_get; 0: not recorded (that takes a setting, and a fault
+                       that may be ours) */
     char msg[488];
 };
 
-#define SBX_ERR_INIT {SBX_ERR_NONE, 0, 0, ""}
+#define SBX_ERR_INIT                                                                                         \
+    {                                                                                                        \
+        SBX_ERR_NONE, 0, 0, ""                                                                               \
+    }
 
 /* Fill *err (which may be NULL) and return -1, so that a failure reads `return sbx_err_set(err, …)`. */
 int sbx_err_set(struct sbx_err *err, enum sbx_err_kind kind, const char *fmt, ...) SBX_PRINTF(3, 4);
 
 /* The same, with ": <strerror(errnum)>" appended and errnum kept. */
-int sbx_err_sys(struct sbx_err *err, enum sbx_err_kind kind, int errnum, const char *fmt, ...) SBX_PRINTF(4, 5);
+int sbx_err_sys(struct sbx_err *err, enum sbx_err_kind kind, int errnum, const char *fmt, ...)
+    SBX_PRINTF(4, 5);
 
 /* Put "<context>: " before the message of an error that is already set. Returns -1. Once per layer. */
 int sbx_err_wrap(struct sbx_err *err, const char *fmt, ...) SBX_PRINTF(2, 3);

@@ -1,6 +1,6 @@
 /*
- * A byte sequence that lives in memory while it is small and in an unlinked temporary file when it is not: flat memory
- * for answers and uploads of any size.
+ * A byte sequence that lives in memory while it is small and in an unlinked temporary file when it is not:
+ * flat memory for answers and uploads of any size.
  */
 #ifndef SANDBOXD_BASE_SPOOL_H
 #define SANDBOXD_BASE_SPOOL_H
@@ -28,6 +28,7 @@ int sbx_spool_add(struct sbx_spool *spool, const void *data, size_t n, struct sb
 int64_t sbx_spool_len(const struct sbx_spool *spool);
 
 /* Read at an offset, pread semantics: bytes read, 0 at the end, -1. */
-ssize_t sbx_spool_read(const struct sbx_spool *spool, int64_t off, void *out, size_t n, struct sbx_err *err) SBX_MUST_CHECK;
+ssize_t sbx_spool_read(const struct sbx_spool *spool, int64_t off, void *out, size_t n,
+                       struct sbx_err *err) SBX_MUST_CHECK;
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * Where a request's time goes: named spans in a fixed array, recorded by the thread that asked for it. Costs one test of
- * a thread-local pointer where nothing is recorded.
+ * Where a request's time goes: named spans in a fixed array, recorded by the thread that asked for it. Costs
+ * one test of a thread-local pointer where nothing is recorded.
  */
 #ifndef SANDBOXD_BASE_TRACE_H
 #define SANDBOXD_BASE_TRACE_H
@@ -33,7 +33,7 @@ int sbx_span_begin(const char *op, const char *what);
 void sbx_span_end(int span);
 
 /* A span from here to the end of the scope. */
-#define SBX_SPAN(op, what)                                                                                             \
+#define SBX_SPAN(op, what)                                                                                   \
     __attribute__((cleanup(sbx_cleanup_span), unused)) int sbx_span_here = sbx_span_begin(op, what)
 void sbx_cleanup_span(const int *span);
 

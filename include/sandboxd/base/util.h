@@ -35,12 +35,14 @@ void sbx_close(int *fd);
 int sbx_write_full(int fd, const void *data, size_t n, struct sbx_err *err) SBX_MUST_CHECK;
 
 /* Whole file into a NUL-terminated heap string (caller frees), at most max bytes. *ret_len may be NULL. */
-int sbx_read_file(const char *path, size_t max, char **ret, size_t *ret_len, struct sbx_err *err) SBX_MUST_CHECK;
+int sbx_read_file(const char *path, size_t max, char **ret, size_t *ret_len,
+                  struct sbx_err *err) SBX_MUST_CHECK;
 
 /* mkdir -p with the given mode for what is missing. */
 int sbx_mkdirs(const char *path, mode_t mode, struct sbx_err *err) SBX_MUST_CHECK;
 
-/* An unlinked temporary file in dir (O_TMPFILE, or mkostemp+unlink where the file system has none); fd or -1. */
+/* An unlinked temporary file in dir (O_TMPFILE, or mkostemp+unlink where the file system has none); fd or -1.
+ */
 int sbx_tmpfile(const char *dir, struct sbx_err *err) SBX_MUST_CHECK;
 
 /* Random bytes from the kernel; never fails. */
@@ -58,15 +60,19 @@ void sbx_sha256_hex(const void *data, size_t n, char out[SBX_SHA256_HEX + 1]);
 /* Equality of two secrets through hashes, in time that depends on neither. */
 bool sbx_secret_equal(const char *a, const char *b);
 
-/* base64 (RFC 4648, padded). The encoder writes 4*ceil(n/3) characters plus NUL and returns the length without it. */
+/* base64 (RFC 4648, padded). The encoder writes 4*ceil(n/3) characters plus NUL and returns the length
+ * without it. */
 size_t sbx_base64_encode(const void *data, size_t n, char *out);
 
-/* Strict decoder: padding required, no white space. out has room for n/4*3 bytes. Returns the length or -1. */
+/* Strict decoder: padding required, no white space. out has room for n/4*3 bytes. Returns the length or -1.
+ */
 ssize_t sbx_base64_decode(const char *s, size_t n, void *out);
 
-/* Replace invalid UTF-8 in [data, data+n) by U+FFFD while copying to emit(arg, bytes, len); maximal subparts as in the
- * Unicode standard (what Python's errors="replace" does). Stops at and returns the first non-zero result of emit. */
-int sbx_utf8_clean(const char *data, size_t n, int (*emit)(void *arg, const char *bytes, size_t len), void *arg);
+/* Replace invalid UTF-8 in [data, data+n) by U+FFFD while copying to emit(arg, bytes, len); maximal subparts
+ * as in the Unicode standard (what Python's errors="replace" does). Stops at and returns the first non-zero
+ * result of emit. */
+int sbx_utf8_clean(const char *data, size_t n, int (*emit)(void *arg, const char *bytes, size_t len),
+                   void *arg);
 
 /* Length of the longest valid UTF-8 prefix; n when all is valid. */
 size_t sbx_utf8_valid(const char *data, size_t n);
