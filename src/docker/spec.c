@@ -66,6 +66,22 @@ static bool put_limits(struct json_object *host, const struct sbx_docker_spec *s
            (spec->pids_limit == 0 || put_int(host, "PidsLimit", spec->pids_limit));
 }
 
+static bool put_rlimits(struct json_object *host, const struct sbx_docker_spec *spec)
+{
+    if (spec->user_processes == 0)
+        return true;
+    struct json_object *array = json_object_new_array();
+    struct json_object *entry = json_object_new_object();
+
+    if (!sbx_docker_put_string(entry, "Name", "nproc") || !put_int(entry, "Soft", spec->user_processes) ||
+        !put_int(entry, "Hard", spec->user_processes) || json_object_array_add(array, entry) != 0) {
+        json_object_put(entry);
+        json_object_put(array);
+        return false;
+    }
+    return sbx_docker_put(host, "Ulimits", array);
+}
+
 static struct json_object *host_config(const struct sbx_docker_spec *spec)
 {
     static const char *const all[] = {"ALL", NULL};
@@ -79,7 +95,7 @@ static struct json_object *host_config(const struct sbx_docker_spec *spec)
         (!spec->no_new_privileges || sbx_docker_put_strings(host, "SecurityOpt", no_new_privileges)) &&
         sbx_docker_put_string(host, "NetworkMode", spec->network_mode) &&
         sbx_docker_put_string(host, "Runtime", spec->runtime) && put_limits(host, spec) &&
-        put_mounts(host, spec->mounts))
+        put_rlimits(host, spec) && put_mounts(host, spec->mounts))
         return host;
     json_object_put(host);
     return NULL;

@@ -77,6 +77,9 @@ void sbx_spec_session(struct sbx_spec *spec, struct sbx_engine *engine, const ch
 void sbx_spec_helper(struct sbx_spec *spec, struct sbx_engine *engine, const struct sbx_record *record,
                      bool run);
 
+/* Are containers gVisor's? So is every runtime whose name begins with "runsc". */
+bool sbx_spec_is_gvisor(const struct sbx_config *config);
+
 /* Does the started container run with all the limits of its spec? */
 int sbx_spec_verify(const struct sbx_spec *spec, struct sbx_engine *engine, const char *container,
                     struct sbx_err *err) SBX_MUST_CHECK;

@@ -9,6 +9,27 @@
  * get none. */
 static const char *const AGENT_CAPS[] = {"SETUID", "SETGID", "SETPCAP", "KILL", "CHOWN", NULL};
 
+/* The sandbox of gVisor runs two threads of the host for each of a session's, a third when that waits for the
+ * host, and some of its own: a limit on them would be met by gVisor, which dies of it. Sessions get the limit
+ * that was asked for from gVisor's own kernel, which counts per user and sandbox; the cgroup's is behind it.
+ */
+#define GVISOR_THREADS_EACH 3
+#define GVISOR_THREADS_OWN  256
+
+bool sbx_spec_is_gvisor(const struct sbx_config *config)
+{
+    return config->runtime && strncmp(config->runtime, "runsc", strlen("runsc")) == 0;
+}
+
+static void limit_processes(struct sbx_docker_spec *spec, const struct sbx_config *config)
+{
+    spec->pids_limit = config->pids_limit;
+    if (!sbx_spec_is_gvisor(config))
+        return;
+    spec->user_processes = config->pids_limit;
+    spec->pids_limit = GVISOR_THREADS_EACH * config->pids_limit + GVISOR_THREADS_OWN;
+}
+
 static void add_mount(struct sbx_spec *spec, const char *volume, const char *target, bool read_only)
 {
     size_t i = 0;
@@ -42,10 +63,10 @@ static void fill(struct sbx_spec *spec, struct sbx_engine *engine, const char *i
         .mounts = spec->mounts,
         .labels = spec->labels.pairs,
         .cap_add = AGENT_CAPS,
-        .pids_limit = config->pids_limit,
         .open_stdin = true,
         .no_new_privileges = true,
     };
+    limit_processes(&spec->docker, config);
 }
 
 void sbx_spec_session(struct sbx_spec *spec, struct sbx_engine *engine, const char *id,

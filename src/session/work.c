@@ -1,7 +1,11 @@
 /* What is done in an opened session: commands, files, archives. */
 #include "session/internal.h"
 
+#include <signal.h>
 #include <string.h>
+
+#define NOTICED_MS 2000 /* how long dockerd may take to notice that a container has ended */
+#define LOOK_MS    20
 
 /* An agent that went silent or broke its word is not trusted further: its container is ended, and the next
  * request starts it again. */
@@ -34,6 +38,26 @@ static int exec_once(struct sbx_session *session, const struct sbx_exec_spec *sp
     return link ? sbx_link_exec(link, spec, on_output, arg, ret, err) : -1;
 }
 
+/* Did the memory limit end the container while the command ran? The kernel of the host sees gVisor's
+ * processes only, so it ends the sandbox where it would end the command. Elsewhere the agent outlives that.
+ */
+static bool ended_by_memory(struct sbx_session *session)
+{
+    struct sbx_engine *engine = session->engine;
+    struct sbx_err ignored = SBX_ERR_INIT;
+    struct sbx_docker_state state;
+    if (!sbx_spec_is_gvisor(engine->config))
+        return false;
+    for (int64_t until = sbx_now_ms() + NOTICED_MS;;) {
+        if (sbx_docker_inspect(engine->docker, engine->wait, session->record.container, &state, &ignored) < 0)
+            return false;
+        if (!state.running)
+            return state.oom_killed;
+        if (sbx_now_ms() >= until || sbx_wait_poll(engine->wait, NULL, 0, LOOK_MS, &ignored) < 0)
+            return false;
+    }
+}
+
 int sbx_session_exec(struct sbx_session *session, const struct sbx_exec_spec *spec,
                      int (*on_output)(void *, int, const void *, size_t, struct sbx_err *), void *arg,
                      struct sbx_exec_result *ret, struct sbx_err *err)
@@ -45,8 +69,15 @@ int sbx_session_exec(struct sbx_session *session, const struct sbx_exec_spec *sp
         rc = exec_once(session, spec, on_output, arg, ret, &failure);
     if (rc == 0)
         return 0;
-    *err = failure;
     drop_link(session);
+    if (failure.kind == SBX_ERR_UNAVAILABLE && ended_by_memory(session)) {
+        *ret = (struct sbx_exec_result){.code = 128 + SIGKILL,
+                                        .signal = SIGKILL,
+                                        .reason = SBX_EXIT_OOM,
+                                        .duration_us = 1000 * (sbx_now_ms() - begun)};
+        return 0;
+    }
+    *err = failure;
     if (spec->timeout_ms > 0 && sbx_now_ms() - begun > spec->timeout_ms)
         end_container(session);
     return -1;

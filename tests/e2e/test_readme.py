@@ -35,7 +35,7 @@ def test_every_example_succeeds(answers):
 
 def test_the_examples_do_what_the_text_says(answers):
     run = json.loads(answers[2][1].splitlines()[0])
-    assert [result["command"] for result in run["results"]] == ["ls", "make test"]
+    assert [result["command"] for result in run["results"]] == ["ls", "make check"]
     assert "Makefile" in run["results"][0]["output"]
     written = json.loads(answers[3][1].splitlines()[0])
     assert written["results"] == [{"path": "/repo/hello.txt", "ok": True, "error": None}]
