@@ -222,12 +222,14 @@ void tree_step(struct exec *exec, int64_t now);
 struct members {
     unsigned alive;   /* zombies do not count */
     unsigned running; /* alive and not stopped */
+    bool cut;         /* it took too long: there are more */
 };
 void proc_init(void);
 /* The tag for the next command, 0 where tags do not work. */
 gid_t proc_next_tag(void);
 uint64_t proc_start_ticks(pid_t pid);
-/* Send sig (0: none) to every living member of the command's tree; returns how many were found. */
+/* Send sig (0: none) to every living member of the command's tree; returns how many were found. A second is
+ * far more than it takes where this process gets its share of the processor; then it is given up. */
 struct members proc_signal(const struct exec *exec, int sig);
 
 /* path.c: open the directory a path below WORKSPACE stands in, symlinks resolved inside it, missing

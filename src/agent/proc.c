@@ -3,9 +3,9 @@
  * CAP_SETGID, is inherited through fork, setsid and double fork, and stands in /proc/PID/status for everybody
  * to read.
  *
- * gVisor's status has no Groups line. There membership is by session, process group and descent; a process
- * that has lost its parent is taken for the command's when it is younger than the command and no other
- * command is running.
+ * Early versions of gVisor have no Groups line in status. There membership is by session, process group and
+ * descent; a process that has lost its parent is taken for the command's when it is younger than the command
+ * and no other command is running.
  */
 #include <dirent.h>
 #include <fcntl.h>
@@ -19,6 +19,7 @@
 
 #define FIRST_TAG 0x50000000u
 #define MAX_PROCS 8192 /* looked at in one pass; more are met by the next */
+#define MAX_PASS  (1000 * MS)
 
 struct proc {
     pid_t pid, parent, group, session;
@@ -110,8 +111,8 @@ uint64_t proc_start_ticks(pid_t pid)
     return !tags_work && read_stat(text_number(name, (uint64_t)pid), &proc) ? proc.start : 0;
 }
 
-/* Every process but this one. */
-static size_t list_procs(gid_t tag)
+/* Every process but this one, those that can be looked at until then. */
+static size_t list_procs(gid_t tag, int64_t until)
 {
     static char entries[16384];
     size_t n = 0;
@@ -120,7 +121,7 @@ static size_t list_procs(gid_t tag)
     if (lseek(proc_dir, 0, SEEK_SET) < 0)
         return 0;
     while ((got = getdents64(proc_dir, entries, sizeof(entries))) > 0) {
-        for (ssize_t off = 0; off < got && n < MAX_PROCS;) {
+        for (ssize_t off = 0; off < got && n < MAX_PROCS && now_us() < until;) {
             const struct dirent64 *entry = (const struct dirent64 *)(entries + off);
             off += entry->d_reclen;
             if (entry->d_name[0] < '1' || entry->d_name[0] > '9')
@@ -182,8 +183,9 @@ static void find_by_descent(const struct exec *exec, size_t n)
 
 struct members proc_signal(const struct exec *exec, int sig)
 {
-    struct members found = {0, 0};
-    size_t n = list_procs(exec->tag);
+    struct members found = {0, 0, false};
+    int64_t until = now_us() + MAX_PASS;
+    size_t n = list_procs(exec->tag, until);
 
     if (!exec->tag)
         find_by_descent(exec, n);
@@ -196,6 +198,7 @@ struct members proc_signal(const struct exec *exec, int sig)
         if (sig != 0)
             kill(procs[i].pid, sig);
     }
+    found.cut = now_us() >= until;
     return found;
 }
 

@@ -1,6 +1,6 @@
 /*
  * The Docker client against the daemon at DOCKER_HOST and the image SBX_TEST_IMAGE (default
- * sandboxd-test/busybox:latest). Without them the tests are skipped with a notice; with SBX_REQUIRE_DOCKER=1
+ * sandboxd/busybox:1). Without them the tests are skipped with a notice; with SBX_REQUIRE_DOCKER=1
  * they fail instead.
  */
 #include <setjmp.h>
@@ -66,7 +66,7 @@ static int find_docker(void **state)
 {
     const char *host = getenv("DOCKER_HOST");
 
-    image = getenv("SBX_TEST_IMAGE") ? getenv("SBX_TEST_IMAGE") : "sandboxd-test/busybox:latest";
+    image = getenv("SBX_TEST_IMAGE") ? getenv("SBX_TEST_IMAGE") : "sandboxd/busybox:1";
     err = (struct sbx_err)SBX_ERR_INIT;
     docker = sbx_docker_new(host && *host ? host : "unix:///var/run/docker.sock", 60000, &err);
     if (!docker || sbx_docker_ping(docker, NULL, &err) != 0 ||
