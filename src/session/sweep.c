@@ -112,48 +112,37 @@ static bool is_orphan(struct orphan_sweep *sweep, struct json_object *labels)
     return rc < 0 && failure.kind == SBX_ERR_NOT_FOUND;
 }
 
-static int on_container(void *arg, const char *id, const char *name, struct json_object *labels)
+/* Remove one object when no record knows it. What cannot be removed now is met again by the next sweep. */
+static void sweep_object(
+    struct orphan_sweep *sweep, const char *id, const char *name, struct json_object *labels,
+    int (*remove)(struct sbx_docker *, struct sbx_wait *, const char *, struct sbx_err *), const char *what)
 {
-    struct orphan_sweep *sweep = arg;
     struct sbx_err failure = SBX_ERR_INIT;
     if (!is_orphan(sweep, labels))
-        return 0;
-    if (sbx_docker_remove(sweep->engine->docker, sweep->engine->wait, id, &failure) < 0) {
+        return;
+    if (remove(sweep->engine->docker, sweep->engine->wait, id, &failure) < 0) {
         notice(sweep->engine, "sweep failed", name, failure.msg);
-        return 0;
+        return;
     }
-    notice(sweep->engine, "swept", name, "container without a record");
+    notice(sweep->engine, "swept", name, what);
     sweep->counts->orphans++;
+}
+
+static int on_container(void *arg, const char *id, const char *name, struct json_object *labels)
+{
+    sweep_object(arg, id, name, labels, sbx_docker_remove, "container without a record");
     return 0;
 }
 
 static int on_volume(void *arg, const char *name, struct json_object *labels)
 {
-    struct orphan_sweep *sweep = arg;
-    struct sbx_err failure = SBX_ERR_INIT;
-    if (!is_orphan(sweep, labels))
-        return 0;
-    if (sbx_docker_volume_remove(sweep->engine->docker, sweep->engine->wait, name, &failure) < 0) {
-        notice(sweep->engine, "sweep failed", name, failure.msg);
-        return 0;
-    }
-    notice(sweep->engine, "swept", name, "volume without a record");
-    sweep->counts->orphans++;
+    sweep_object(arg, name, name, labels, sbx_docker_volume_remove, "volume without a record");
     return 0;
 }
 
 static int on_image(void *arg, const char *id, struct json_object *labels)
 {
-    struct orphan_sweep *sweep = arg;
-    struct sbx_err failure = SBX_ERR_INIT;
-    if (!is_orphan(sweep, labels))
-        return 0;
-    if (sbx_docker_image_remove(sweep->engine->docker, sweep->engine->wait, id, &failure) < 0) {
-        notice(sweep->engine, "sweep failed", id, failure.msg);
-        return 0;
-    }
-    notice(sweep->engine, "swept", id, "image without a record");
-    sweep->counts->orphans++;
+    sweep_object(arg, id, id, labels, sbx_docker_image_remove, "image without a record");
     return 0;
 }
 
