@@ -190,6 +190,7 @@ void exec_watch(struct watch *watch, int64_t now);
 void exec_step(const struct watch *watch, int64_t now);
 
 /* output.c */
+extern uint32_t output_drain_ms; /* longest wait for EOF after the leader's end */
 bool output_wanted(const struct exec *exec, int channel);
 void output_read(struct exec *exec, int channel);
 void output_settle(struct exec *exec, int64_t now);

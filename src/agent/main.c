@@ -104,7 +104,7 @@ static int complain(const char *what, const char *about)
     return 64;
 }
 
-static bool parse_id(const char *text, uint32_t *ret)
+static bool parse_number(const char *text, uint32_t *ret)
 {
     char *end;
     errno = 0;
@@ -124,9 +124,11 @@ int main(int argc, char **argv)
         const char *value = i + 1 < argc ? argv[i + 1] : "";
         bool ok = false;
         if (strcmp(argv[i], "--uid") == 0)
-            ok = parse_id(value, &user.uid);
+            ok = parse_number(value, &user.uid);
         else if (strcmp(argv[i], "--gid") == 0)
-            ok = parse_id(value, &user.gid);
+            ok = parse_number(value, &user.gid);
+        else if (strcmp(argv[i], "--drain") == 0)
+            ok = parse_number(value, &output_drain_ms);
         else if (strcmp(argv[i], "--dir") == 0 && value[0] == '/' && n_dirs < MAX_DIRS)
             ok = (dirs[n_dirs++] = value);
         if (!ok)

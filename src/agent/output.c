@@ -9,7 +9,7 @@
 
 #define CHUNK (SBX_PAYLOAD_MAX - 1) /* a frame's payload but for the channel */
 #define BATCH 16
-#define DRAIN (25 * MS) /* longest wait for EOF after the leader's end */
+uint32_t output_drain_ms = 25;
 
 static uint8_t scratch[64 * 1024];
 
@@ -91,7 +91,7 @@ void output_read(struct exec *exec, int channel)
 void output_settle(struct exec *exec, int64_t now)
 {
     exec->settling = true;
-    exec->settled = now + DRAIN;
+    exec->settled = now + output_drain_ms * MS;
     for (int channel = 0; channel < 2; channel++) {
         int n = 0;
         if (exec->out[channel] >= 0 && ioctl(exec->out[channel], FIONREAD, &n) == 0 && n > 0)

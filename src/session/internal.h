@@ -53,7 +53,7 @@ void sbx_labels_fill(struct sbx_labels *labels, struct sbx_engine *engine, const
 #define SBX_META_DIR    "/meta"
 #define SBX_SCRATCH_DIR "/scratch"
 
-#define SBX_SPEC_ARGS 7
+#define SBX_SPEC_ARGS 9
 
 /* What a container is made of. Its parts point at one another: it must stay where it is. */
 struct sbx_spec {

@@ -16,6 +16,9 @@ static const char *const AGENT_CAPS[] = {"SETUID", "SETGID", "SETPCAP", "KILL", 
 #define GVISOR_THREADS_EACH 3
 #define GVISOR_THREADS_OWN  256
 
+/* Its processes start and end ten times as slowly: so do those that a command's last output goes through. */
+#define GVISOR_DRAIN_MS "250"
+
 bool sbx_spec_is_gvisor(const struct sbx_config *config)
 {
     return config->runtime && strncmp(config->runtime, "runsc", strlen("runsc")) == 0;
@@ -28,6 +31,12 @@ static void limit_processes(struct sbx_docker_spec *spec, const struct sbx_confi
         return;
     spec->user_processes = config->pids_limit;
     spec->pids_limit = GVISOR_THREADS_EACH * config->pids_limit + GVISOR_THREADS_OWN;
+}
+
+static void add_option(const char *cmd[SBX_SPEC_ARGS], size_t *n, const char *name, const char *value)
+{
+    cmd[(*n)++] = name;
+    cmd[(*n)++] = value;
 }
 
 static void add_mount(struct sbx_spec *spec, const char *volume, const char *target, bool read_only)
@@ -46,9 +55,13 @@ static void fill(struct sbx_spec *spec, struct sbx_engine *engine, const char *i
     sbx_labels_fill(&spec->labels, engine, id, role);
     snprintf(spec->uid, sizeof(spec->uid), "%" PRId64, config->run_uid);
     snprintf(spec->gid, sizeof(spec->gid), "%" PRId64, config->run_gid);
-    const char *const cmd[SBX_SPEC_ARGS] = {"--uid", spec->uid, "--gid", spec->gid, dir ? "--dir" : NULL,
-                                            dir,     NULL};
-    memcpy(spec->cmd, cmd, sizeof(cmd));
+    size_t n = 0;
+    add_option(spec->cmd, &n, "--uid", spec->uid);
+    add_option(spec->cmd, &n, "--gid", spec->gid);
+    if (dir)
+        add_option(spec->cmd, &n, "--dir", dir);
+    if (sbx_spec_is_gvisor(config))
+        add_option(spec->cmd, &n, "--drain", GVISOR_DRAIN_MS);
     spec->entrypoint[0] = SBX_AGENT_PATH;
     add_mount(spec, engine->agent->volume, SBX_AGENT_DIR, true);
     spec->docker = (struct sbx_docker_spec){

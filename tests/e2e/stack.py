@@ -14,7 +14,7 @@ import httpcore
 import httpx
 from httpcore.backends.sync import SyncBackend
 
-from support import DEBIAN, ROOT, Docker, all_pids, eventually, proc_alive, proc_parent, proc_text
+from support import DEBIAN, ROOT, RUNTIME, Docker, all_pids, eventually, proc_alive, proc_parent, proc_text
 
 KEEP = ("PATH", "VARIANT", "SAN", "CC", "HOME", "LANG", "SANDBOXD_BIN", "SANDBOXD_DOCKER_DIR", "SANDBOXD_CACHE",
         "ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS", "http_proxy", "https_proxy", "no_proxy")
@@ -128,6 +128,8 @@ class Stack:
         self.env = {**base_environment(), "DOCKER_HOST": docker_host, "DAIV_SANDBOX_HOME": self.home,
                     "DAIV_SANDBOX_HOST": "127.0.0.1", "DAIV_SANDBOX_PORT": str(self.port),
                     "DAIV_SANDBOX_API_KEY": self.key, "DAIV_SANDBOX_GIT_IMAGE": DEBIAN}
+        if RUNTIME:
+            self.env["DAIV_SANDBOX_RUNTIME"] = RUNTIME
         self.env.update({f"DAIV_SANDBOX_{name}": str(value) for name, value in settings.items()})
         self.docker = Docker(docker_host)
         self.url = f"http://127.0.0.1:{self.port}"

@@ -9,6 +9,7 @@ import pytest
 
 from support import tar
 
+pytestmark = pytest.mark.core
 SEED = {"README.md": b"# hello\n", "src/main.c": b"int main(void)\n{\n    return 0;\n}\n" * 20,
         "src/data.bin": bytes(range(256)) * 8, "docs/long.txt": b"".join(b"line %d\n" % i for i in range(400)),
         "name with space.txt": b"x\n", "ünï-🦀.txt": b"y\n", "empty": b"", "no-newline": b"abc"}

@@ -13,6 +13,7 @@ import pytest
 
 from support import MIB, Background, eventually, member, multipart, rss_anon, tar, zstd
 
+pytestmark = pytest.mark.core
 SEEDED = {"detail": "Session already seeded"}
 
 

@@ -309,6 +309,7 @@ static void a_container_is_asked_for_with_every_restriction(void **state)
         .memory_bytes = 64 << 20,
         .nano_cpus = 500000000,
         .pids_limit = 99,
+        .user_processes = 7,
         .open_stdin = true,
         .no_new_privileges = true,
     };
@@ -326,7 +327,9 @@ static void a_container_is_asked_for_with_every_restriction(void **state)
         "\"SecurityOpt\":["
         "\"no-new-privileges\"],\"NetworkMode\":\"none\",\"Runtime\":\"runsc\",\"Memory\":67108864,"
         "\"MemorySwap\":67108864,"
-        "\"NanoCpus\":500000000,\"PidsLimit\":99,\"Mounts\":[{\"VolumeOptions\":{\"NoCopy\":false},\"Type\":"
+        "\"NanoCpus\":500000000,\"PidsLimit\":99,"
+        "\"Ulimits\":[{\"Name\":\"nproc\",\"Soft\":7,\"Hard\":7}],\"Mounts\":[{\"VolumeOptions\":{\"NoCopy\":"
+        "false},\"Type\":"
         "\"volume\","
         "\"Source\":\"vol\",\"Target\":\"/"
         "repo\",\"ReadOnly\":true},{\"VolumeOptions\":{\"NoCopy\":true},\"Type\":\"volume\","
@@ -343,6 +346,7 @@ static void no_limit_asked_for_is_no_limit_sent(void **state)
     assert_null(sbx_json_at(json, "HostConfig/Memory"));
     assert_null(sbx_json_at(json, "HostConfig/MemorySwap"));
     assert_null(sbx_json_at(json, "HostConfig/PidsLimit"));
+    assert_null(sbx_json_at(json, "HostConfig/Ulimits"));
     assert_null(sbx_json_at(json, "HostConfig/SecurityOpt"));
     assert_null(sbx_json_at(json, "HostConfig/Mounts"));
     assert_null(sbx_json_at(json, "Cmd"));
