@@ -34,6 +34,7 @@ def usage(stack):
 
 
 @pytest.mark.timeout(180)
+@pytest.mark.memory
 def test_64_clients_on_8_sessions_get_200_or_409_and_nothing_grows(stack):
     sessions = [stack.create(extract_patch=i % 2 == 0) for i in range(8)]
     for session in sessions:  # everything that is made once has been made
@@ -81,6 +82,7 @@ def test_64_clients_on_8_sessions_get_200_or_409_and_nothing_grows(stack):
     eventually(lambda: not stack.docker.containers(f"sandboxd.instance={stack.instance}"))
 
 
+@pytest.mark.memory
 def test_200_megabytes_of_output_are_cut_in_flat_memory(stack):
     session = stack.create()
     baseline = {pid: rss_anon(pid) for pid in stack.children("worker")}

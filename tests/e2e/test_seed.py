@@ -317,6 +317,7 @@ def test_a_session_closed_during_the_upload_is_404_for_the_uploader(session, sta
     upload.close()
 
 
+@pytest.mark.memory
 @pytest.mark.timeout(240)
 def test_a_gigabyte_is_seeded_in_flat_memory(session, stack):
     size = 1 << 30
