@@ -9,7 +9,7 @@ import pytest
 from conftest import finish
 from support import MIB, Background, eventually, in_parallel, rss_anon
 
-SECONDS = 30 if os.environ.get("SBX_LONG") else 10
+SECONDS = 30
 
 
 @pytest.fixture(scope="module")
