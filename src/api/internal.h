@@ -5,14 +5,19 @@
 #include "sandboxd/api.h"
 #include "sandboxd/base.h"
 
+#define SBX_ITEM_MAX 64
+
 /* One request on its way through the API. */
 struct sbx_call {
     struct sbx_api *api;
     struct sbx_engine *engine;
     struct sbx_request *request;
     struct sbx_wait wait;
-    char id[SBX_UUID_LEN + 1]; /* session id of the path; "" when it is no UUID */
-    const char *client;        /* whose key it was */
+    char id[SBX_UUID_LEN + 1]; /* session id of the path; "" when it is no UUID: no such session exists */
+    char
+        item[SBX_ITEM_MAX + 1]; /* the path's further parameter; "" when it is longer: no such thing exists */
+    const char *path;           /* the route's tail: "/repo/a b"; "" when it has a `..`; borrowed */
+    const char *client;         /* whose key it was */
 };
 
 /* A handler answers and returns 0, or returns -1 with *err for sbx_answer_error. */
@@ -20,16 +25,22 @@ typedef int sbx_handler(struct sbx_call *call, struct sbx_err *err);
 
 struct sbx_route {
     const char *method;
-    const char *path; /* without the API prefix and the trailing slash; {id} stands for a session */
+    /* Without the API prefix and the trailing slash. {id} stands for a session, any other {name} for a
+     * segment (one a route), {path} at the end for all that follows. What comes first in the table wins. */
+    const char *path;
     sbx_handler *handler;
     bool open;    /* needs no key */
     bool control; /* served on the control socket as well */
 };
 
 /* The route of a method and path; NULL with *ret_allow set when the path exists with other methods ("GET,
- * POST", in a static buffer), NULL otherwise. id gets the path's session id. */
+ * POST", in a static buffer), NULL otherwise. The path's parameters go into call->id, item and path, which
+ * points into `path` (decoded already: no NUL, and no "/" that was escaped). */
 const struct sbx_route *sbx_route_find(const char *prefix, const char *method, const char *path,
-                                       char id[SBX_UUID_LEN + 1], const char **ret_allow);
+                                       struct sbx_call *call, const char **ret_allow);
+
+/* Does path match pattern? Then the parameters are in call. */
+bool sbx_route_matches(const char *pattern, const char *path, struct sbx_call *call);
 
 sbx_handler sbx_handle_health;
 sbx_handler sbx_handle_version;

@@ -15,23 +15,53 @@ static const struct sbx_route ROUTES[] = {
     {"GET", "/session/{id}/patch", sbx_handle_patch, false, false},
 };
 
-/* Does path match pattern? A trailing slash is optional. A segment that stands for {id} and is no UUID
- * matches with an empty id: such a session does not exist. */
-static bool matches(const char *pattern, const char *path, char id[SBX_UUID_LEN + 1])
+static void take_id(struct sbx_call *call, const char *segment, size_t n)
 {
-    id[0] = '\0';
+    if (n != SBX_UUID_LEN)
+        return;
+    memcpy(call->id, segment, n);
+    call->id[n] = '\0';
+    if (!sbx_is_uuid(call->id))
+        call->id[0] = '\0';
+}
+
+static void take_item(struct sbx_call *call, const char *segment, size_t n)
+{
+    if (n > SBX_ITEM_MAX)
+        return;
+    memcpy(call->item, segment, n);
+    call->item[n] = '\0';
+}
+
+static bool has_dot_dot(const char *path)
+{
+    for (const char *at = path; (at = strstr(at, "/..")); at += 3) {
+        if (at[3] == '\0' || at[3] == '/')
+            return true;
+    }
+    return false;
+}
+
+bool sbx_route_matches(const char *pattern, const char *path, struct sbx_call *call)
+{
+    call->id[0] = call->item[0] = '\0';
+    call->path = "";
     while (*pattern) {
-        if (strncmp(pattern, "{id}", 4) == 0) {
+        if (strcmp(pattern, "/{path}") == 0) {
+            if (path[0] != '/' || path[1] == '\0')
+                return false;
+            call->path = has_dot_dot(path) ? "" : path;
+            return true;
+        }
+        if (*pattern == '{') {
             size_t n = strcspn(path, "/");
             if (n == 0)
                 return false;
-            if (n == SBX_UUID_LEN) {
-                memcpy(id, path, n);
-                id[n] = '\0';
-                if (!sbx_is_uuid(id))
-                    id[0] = '\0';
-            }
-            pattern += 4;
+            if (strncmp(pattern, "{id}", 4) == 0)
+                take_id(call, path, n);
+            else
+                take_item(call, path, n);
+            pattern += strcspn(pattern, "}") + 1;
             path += n;
         } else if (*pattern++ != *path++) {
             return false;
@@ -40,12 +70,12 @@ static bool matches(const char *pattern, const char *path, char id[SBX_UUID_LEN 
     return path[0] == '\0' || (path[0] == '/' && path[1] == '\0');
 }
 
-static const struct sbx_route *find(const char *method, const char *path, char id[SBX_UUID_LEN + 1],
-                                    char *allow, size_t allow_size)
+static const struct sbx_route *find(const char *method, const char *path, struct sbx_call *call, char *allow,
+                                    size_t allow_size)
 {
     for (size_t i = 0; i < SBX_ARRAY_LEN(ROUTES); i++) {
         const struct sbx_route *route = &ROUTES[i];
-        if (!matches(route->path, path, id))
+        if (!sbx_route_matches(route->path, path, call))
             continue;
         if (strcmp(route->method, method) == 0)
             return route;
@@ -56,16 +86,16 @@ static const struct sbx_route *find(const char *method, const char *path, char i
 }
 
 const struct sbx_route *sbx_route_find(const char *prefix, const char *method, const char *path,
-                                       char id[SBX_UUID_LEN + 1], const char **ret_allow)
+                                       struct sbx_call *call, const char **ret_allow)
 {
     static char allow[64];
     allow[0] = '\0';
     size_t n = strlen(prefix);
     const struct sbx_route *route = NULL;
     if (n > 0 && strncmp(path, prefix, n) == 0 && path[n] == '/')
-        route = find(method, path + n, id, allow, sizeof(allow));
+        route = find(method, path + n, call, allow, sizeof(allow));
     if (!route && !allow[0])
-        route = find(method, path, id, allow, sizeof(allow));
+        route = find(method, path, call, allow, sizeof(allow));
     *ret_allow = allow[0] ? allow : NULL;
     return route;
 }

@@ -31,7 +31,7 @@ static int dispatch(struct sbx_call *call, struct sbx_err *err)
     const char *allow = NULL;
     const struct sbx_route *route =
         sbx_route_find(call->engine->config->api_v1_str, sbx_request_method(call->request),
-                       sbx_request_path(call->request), call->id, &allow);
+                       sbx_request_path(call->request), call, &allow);
     bool open = route && route->open;
     if (route)
         sbx_report_route(route->path, call->id);

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -11,40 +12,40 @@
 
 #define ID "550e8400-e29b-41d4-a716-446655440000"
 
-static sbx_handler *found(const char *method, const char *path, char *id, const char **allow)
+static sbx_handler *found(const char *method, const char *path, struct sbx_call *call, const char **allow)
 {
-    const struct sbx_route *route = sbx_route_find("/api/v1", method, path, id, allow);
+    const struct sbx_route *route = sbx_route_find("/api/v1", method, path, call, allow);
     return route ? route->handler : NULL;
 }
 
 static void a_route_is_found_under_the_prefix_and_at_the_root_with_and_without_slash(void **state)
 {
     static const char *const PATHS[] = {"/session", "/session/", "/api/v1/session", "/api/v1/session/"};
-    char id[SBX_UUID_LEN + 1];
+    struct sbx_call call;
     const char *allow;
     for (size_t i = 0; i < SBX_ARRAY_LEN(PATHS); i++)
-        assert_ptr_equal(found("POST", PATHS[i], id, &allow), sbx_handle_create);
+        assert_ptr_equal(found("POST", PATHS[i], &call, &allow), sbx_handle_create);
 }
 
 static void the_id_of_the_path_is_handed_over(void **state)
 {
-    char id[SBX_UUID_LEN + 1];
+    struct sbx_call call;
     const char *allow;
-    assert_ptr_equal(found("POST", "/api/v1/session/" ID "/seed/", id, &allow), sbx_handle_seed);
-    assert_string_equal(id, ID);
-    assert_ptr_equal(found("DELETE", "/session/" ID, id, &allow), sbx_handle_close);
-    assert_string_equal(id, ID);
+    assert_ptr_equal(found("POST", "/api/v1/session/" ID "/seed/", &call, &allow), sbx_handle_seed);
+    assert_string_equal(call.id, ID);
+    assert_ptr_equal(found("DELETE", "/session/" ID, &call, &allow), sbx_handle_close);
+    assert_string_equal(call.id, ID);
 }
 
 static void an_id_that_is_no_uuid_names_no_session(void **state)
 {
     static const char *const PATHS[] = {"/session/x/", "/session/550e8400-e29b-41d4-a716-44665544000g/",
                                         "/session/..%2f/", "/session/" ID "0/"};
-    char id[SBX_UUID_LEN + 1];
+    struct sbx_call call;
     const char *allow;
     for (size_t i = 0; i < SBX_ARRAY_LEN(PATHS); i++) {
-        assert_ptr_equal(found("POST", PATHS[i], id, &allow), sbx_handle_run);
-        assert_string_equal(id, "");
+        assert_ptr_equal(found("POST", PATHS[i], &call, &allow), sbx_handle_run);
+        assert_string_equal(call.id, "");
     }
 }
 
@@ -62,22 +63,74 @@ static void unknown_paths_have_no_route(void **state)
                                         "/api/v1/api/v1/session",
                                         "/-/",
                                         "/-/healthz"};
-    char id[SBX_UUID_LEN + 1];
+    struct sbx_call call;
     const char *allow;
     for (size_t i = 0; i < SBX_ARRAY_LEN(PATHS); i++) {
-        assert_null(found("GET", PATHS[i], id, &allow));
+        assert_null(found("GET", PATHS[i], &call, &allow));
         assert_null(allow);
     }
 }
 
 static void a_wrong_method_says_which_are_allowed(void **state)
 {
-    char id[SBX_UUID_LEN + 1];
+    struct sbx_call call;
     const char *allow;
-    assert_null(found("PUT", "/session/" ID "/", id, &allow));
+    assert_null(found("PUT", "/session/" ID "/", &call, &allow));
     assert_string_equal(allow, "POST, DELETE");
-    assert_null(found("POST", "/-/health/", id, &allow));
+    assert_null(found("POST", "/-/health/", &call, &allow));
     assert_string_equal(allow, "GET");
+}
+
+static void a_route_may_have_a_further_parameter(void **state)
+{
+    static const char PATTERN[] = "/session/{id}/things/{thing}/parts";
+    char longest[SBX_ITEM_MAX + 1];
+    char path[256];
+    struct sbx_call call;
+    assert_true(sbx_route_matches(PATTERN, "/session/" ID "/things/7f/parts/", &call));
+    assert_string_equal(call.id, ID);
+    assert_string_equal(call.item, "7f");
+    assert_string_equal(call.path, "");
+    assert_false(sbx_route_matches(PATTERN, "/session/" ID "/things//parts", &call));
+    assert_false(sbx_route_matches(PATTERN, "/session/" ID "/things/7f", &call));
+    assert_false(sbx_route_matches(PATTERN, "/session/" ID "/things/7f/parts/x", &call));
+    memset(longest, 'x', sizeof(longest));
+    snprintf(path, sizeof(path), "/session/" ID "/things/%.*s/parts", SBX_ITEM_MAX, longest);
+    assert_true(sbx_route_matches(PATTERN, path, &call));
+    assert_int_equal(strlen(call.item), SBX_ITEM_MAX);
+    snprintf(path, sizeof(path), "/session/" ID "/things/%.*s/parts", SBX_ITEM_MAX + 1, longest);
+    assert_true(sbx_route_matches(PATTERN, path, &call));
+    assert_string_equal(call.item, "");
+}
+
+static void the_tail_of_a_path_is_handed_over_as_it_is(void **state)
+{
+    static const char PATTERN[] = "/session/{id}/files/{path}";
+    static const char *const TAILS[] = {"/x",        "/repo/a b/c", "/repo/dir/", "//x",
+                                        "/..hidden", "/a../b",      "/..."};
+    char path[256];
+    struct sbx_call call;
+    for (size_t i = 0; i < SBX_ARRAY_LEN(TAILS); i++) {
+        snprintf(path, sizeof(path), "/session/" ID "/files%s", TAILS[i]);
+        assert_true(sbx_route_matches(PATTERN, path, &call));
+        assert_string_equal(call.id, ID);
+        assert_string_equal(call.path, TAILS[i]);
+    }
+    assert_false(sbx_route_matches(PATTERN, "/session/" ID "/files", &call));
+    assert_false(sbx_route_matches(PATTERN, "/session/" ID "/files/", &call));
+    assert_false(sbx_route_matches(PATTERN, "/session/" ID "/filesx", &call));
+}
+
+static void a_tail_that_goes_up_names_nothing(void **state)
+{
+    static const char *const TAILS[] = {"/..", "/../x", "/repo/..", "/repo/../x", "/repo/x/../", "/a/.../.."};
+    char path[256];
+    struct sbx_call call;
+    for (size_t i = 0; i < SBX_ARRAY_LEN(TAILS); i++) {
+        snprintf(path, sizeof(path), "/session/" ID "/files%s", TAILS[i]);
+        assert_true(sbx_route_matches("/session/{id}/files/{path}", path, &call));
+        assert_string_equal(call.path, "");
+    }
 }
 
 /* The JSON string made of pieces of text. */
@@ -183,6 +236,9 @@ int main(void)
         cmocka_unit_test(an_id_that_is_no_uuid_names_no_session),
         cmocka_unit_test(unknown_paths_have_no_route),
         cmocka_unit_test(a_wrong_method_says_which_are_allowed),
+        cmocka_unit_test(a_route_may_have_a_further_parameter),
+        cmocka_unit_test(the_tail_of_a_path_is_handed_over_as_it_is),
+        cmocka_unit_test(a_tail_that_goes_up_names_nothing),
         cmocka_unit_test(characters_survive_being_cut_anywhere),
         cmocka_unit_test(invalid_bytes_are_replaced_the_same_however_they_are_cut),
         cmocka_unit_test(control_bytes_and_nul_are_escaped),
