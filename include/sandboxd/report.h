@@ -14,6 +14,7 @@
 
 #include "sandboxd/base/config.h"
 #include "sandboxd/base/err.h"
+#include "sandboxd/base/trace.h"
 
 /* The queue: made in the master before any fork, shared by all, as old as the master. */
 struct sbx_report_queue {
@@ -37,11 +38,12 @@ void sbx_report_route(const char *pattern, const char *session_id);
 
 struct sbx_report_end {
     const char *method;
-    int status;                /* that was sent, or would have been */
-    const char *remote;        /* client's address */
-    const char *client;        /* whose key it was */
-    const struct sbx_err *err; /* what the request failed with; kind NONE: it did not */
-    bool expected;             /* a refusal that is no fault, such as that of a service that is stopping */
+    int status;                    /* that was sent, or would have been */
+    const char *remote;            /* client's address */
+    const char *client;            /* whose key it was */
+    const struct sbx_err *err;     /* what the request failed with; kind NONE: it did not */
+    const struct sbx_trace *trace; /* the request's spans */
+    bool expected; /* a refusal that is no fault, such as that of a service that is stopping */
 };
 void sbx_report_end(const struct sbx_report_end *end);
 

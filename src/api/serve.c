@@ -1,8 +1,7 @@
 /* One request: route, key, handler, answer, access line. */
-#include <stdio.h>
 #include <string.h>
 
-#include "api/internal.h"
+#include "api/access.h"
 #include "sandboxd/report.h"
 
 #define DEFAULT_CLIENT "default"
@@ -26,13 +25,14 @@ bool sbx_is_draining(const struct sbx_api *api)
 }
 
 /* 0 answered by the handler, or -1. */
-static int dispatch(struct sbx_call *call, struct sbx_err *err)
+static int dispatch(struct sbx_call *call, struct sbx_access *access, struct sbx_err *err)
 {
     const char *allow = NULL;
     const struct sbx_route *route =
         sbx_route_find(call->engine->config->api_v1_str, sbx_request_method(call->request),
                        sbx_request_path(call->request), call, &allow);
     bool open = route && route->open;
+    access->route = route;
     if (route)
         sbx_report_route(route->path, call->id);
     if (!open && authenticate(call, err) < 0)
@@ -54,34 +54,16 @@ static int dispatch(struct sbx_call *call, struct sbx_err *err)
     return route->handler(call, err);
 }
 
-static void log_access(const struct sbx_call *call, int64_t begun_us, const struct sbx_err *err)
+static void report(const struct sbx_call *call, const struct sbx_access *access, int status,
+                   const struct sbx_err *err)
 {
-    char status[16];
-    char ms[32];
-    char bytes[24];
-    int sent = sbx_answer_status(call->request);
-    snprintf(status, sizeof(status), "%d", sent ? sent : sbx_status_of(err));
-    snprintf(ms, sizeof(ms), "%.3f", (double)(sbx_now_us() - begun_us) / 1000);
-    snprintf(bytes, sizeof(bytes), "%lld", (long long)sbx_answer_bytes(call->request));
-    bool failed =
-        err->kind == SBX_ERR_INTERNAL || err->kind == SBX_ERR_UPSTREAM || err->kind == SBX_ERR_UNAVAILABLE;
-    sbx_log(failed               ? SBX_LOG_ERROR
-            : call->api->control ? SBX_LOG_DEBUG
-                                 : SBX_LOG_INFO,
-            "request", "method", sbx_request_method(call->request), "path", sbx_request_path(call->request),
-            "status", status, "ms", ms, "bytes", bytes, "remote", sbx_request_remote(call->request),
-            err->kind ? "error" : NULL, err->msg, NULL);
-}
-
-static void report(const struct sbx_call *call, const struct sbx_err *err)
-{
-    int sent = sbx_answer_status(call->request);
     struct sbx_report_end end = {
         .method = sbx_request_method(call->request),
-        .status = sent ? sent : sbx_status_of(err),
+        .status = status,
         .remote = sbx_request_remote(call->request),
         .client = call->client,
         .err = err,
+        .trace = &access->trace,
         .expected = err->kind == SBX_ERR_UNAVAILABLE && sbx_is_draining(call->api),
     };
     sbx_report_end(&end);
@@ -91,17 +73,19 @@ void sbx_api_serve(struct sbx_api *api, struct sbx_request *request)
 {
     struct sbx_call call = {.api = api, .engine = api->engine, .request = request, .client = ""};
     struct sbx_err err = SBX_ERR_INIT;
-    int64_t begun_us = sbx_now_us();
+    struct sbx_access access;
+    sbx_access_begin(&access);
     sbx_wait_init(&call.wait);
     call.wait.client_fd = sbx_request_fd(request);
     call.wait.stop_fd = api->stop_fd;
     api->engine->wait = &call.wait;
     sbx_log_set_request(sbx_request_id(request));
     sbx_report_begin(sbx_request_id(request));
-    if (dispatch(&call, &err) < 0 && sbx_answer_status(request) == 0)
+    if (dispatch(&call, &access, &err) < 0 && sbx_answer_status(request) == 0)
         sbx_answer_error(request, &err);
-    log_access(&call, begun_us, &err);
-    report(&call, &err);
+    int status = sbx_answer_status(request) ?: sbx_status_of(&err);
+    sbx_access_end(&access, &call, status, &err);
+    report(&call, &access, status, &err);
     api->engine->wait = NULL;
     sbx_log_set_request(NULL);
     sbx_log_set_session(NULL);

@@ -15,32 +15,33 @@ void sbx_trace_into(struct sbx_trace *trace)
     current = trace;
 }
 
-int sbx_span_begin(const char *op, const char *what)
+struct sbx_span_mark sbx_span_begin(const char *op, const char *what)
 {
     struct sbx_trace *trace = current;
     if (!trace)
-        return -1;
+        return (struct sbx_span_mark){.index = -1};
+    struct sbx_span_mark mark = {op, what, sbx_now_us(), -1};
     if (trace->count == SBX_TRACE_SPANS) {
         trace->left_out++;
-        return -1;
+        return mark;
     }
-    int span = trace->count++;
-    trace->spans[span] =
-        (struct sbx_span){.op = op, .what = what, .begun_us = sbx_now_us(), .parent = trace->open};
-    trace->open = span;
-    return span;
+    mark.index = trace->count++;
+    trace->spans[mark.index] =
+        (struct sbx_span){.op = op, .what = what, .begun_us = mark.begun_us, .parent = trace->open};
+    trace->open = mark.index;
+    return mark;
 }
 
-void sbx_span_end(int span)
+void sbx_span_end(const struct sbx_span_mark *mark)
 {
     struct sbx_trace *trace = current;
-    if (!trace || span < 0)
+    if (!trace || !mark->op)
         return;
-    trace->spans[span].ended_us = sbx_now_us();
-    trace->open = trace->spans[span].parent;
-}
-
-void sbx_cleanup_span(const int *span)
-{
-    sbx_span_end(*span);
+    int64_t now = sbx_now_us();
+    if (mark->index >= 0) {
+        trace->spans[mark->index].ended_us = now;
+        trace->open = trace->spans[mark->index].parent;
+    }
+    if (trace->ended)
+        trace->ended(trace->arg, mark->op, mark->what, now - mark->begun_us);
 }

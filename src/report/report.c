@@ -33,7 +33,6 @@ static struct {
     char session[SBX_UUID_LEN + 1];
     const char *route;
     struct rusage usage;
-    struct sbx_trace trace;
 } current;
 
 static int64_t wall_us(void)
@@ -131,8 +130,6 @@ void sbx_report_begin(const char *request_id)
     current.route = "";
     current.traced = sbx_sampled(state.traces, dice.trace_dice);
     current.profiled = current.traced && sbx_sampled(state.profiles, dice.profile_dice);
-    if (current.traced)
-        sbx_trace_into(&current.trace);
     if (current.profiled)
         getrusage(RUSAGE_SELF, &current.usage);
 }
@@ -196,8 +193,8 @@ static void send_transaction(const struct sbx_report_end *end)
         item.u.transaction.system_us = cpu_us(&usage.ru_stime, &current.usage.ru_stime);
         item.u.transaction.max_rss_bytes = usage.ru_maxrss * INT64_C(1024);
     }
-    for (int i = 0; i < current.trace.count; i++) {
-        const struct sbx_span *span = &current.trace.spans[i];
+    for (int i = 0; i < end->trace->count; i++) {
+        const struct sbx_span *span = &end->trace->spans[i];
         struct sbx_item_span *to = &item.u.transaction.spans[item.u.transaction.span_count++];
         int64_t ended = span->ended_us ? span->ended_us : now;
         memset(to, 0, sizeof(*to));
@@ -214,7 +211,6 @@ void sbx_report_end(const struct sbx_report_end *end)
 {
     if (!current.active)
         return;
-    sbx_trace_into(NULL);
     if (is_fault(end))
         send_error(end);
     if (current.traced)

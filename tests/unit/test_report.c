@@ -17,6 +17,8 @@ static __attribute__((noinline)) int fail_somewhere(struct sbx_err *err)
     return rc;
 }
 
+static struct sbx_trace trace;
+
 static void a_request(int status, const struct sbx_err *err, bool expected)
 {
     struct sbx_report_end end = {.method = "POST",
@@ -24,9 +26,12 @@ static void a_request(int status, const struct sbx_err *err, bool expected)
                                  .remote = "192.0.2.7",
                                  .client = "somebody",
                                  .err = err,
+                                 .trace = &trace,
                                  .expected = expected};
+    sbx_trace_into(&trace);
     sbx_report_begin("request-1");
     sbx_report_route("/session/{id}", ID);
+    sbx_trace_into(NULL);
     sbx_report_end(&end);
 }
 
@@ -247,20 +252,23 @@ static void spans_nest_and_only_so_many_are_kept(void **state)
     struct sbx_item item;
     char text[65536];
     struct sbx_err none = SBX_ERR_INIT;
-    struct sbx_report_end end = {.method = "GET", .status = 200, .remote = "", .client = "", .err = &none};
+    struct sbx_report_end end = {
+        .method = "GET", .status = 200, .remote = "", .client = "", .err = &none, .trace = &trace};
     kit->config.sentry_traces_sample_rate = 1;
     kit->config.sentry_profiles_sample_rate = 1;
     report_kit_record(kit);
-    assert_int_equal(sbx_span_begin("lock", "outside of a request"), -1);
+    assert_null(sbx_span_begin("lock", "outside of a request").op);
+    sbx_trace_into(&trace);
     sbx_report_begin("request-2");
-    int outer = sbx_span_begin("patch", "outer");
+    struct sbx_span_mark outer = sbx_span_begin("patch", "outer");
     {
         SBX_SPAN("agent", "inner");
     }
-    sbx_span_end(outer);
+    sbx_span_end(&outer);
     for (int i = 0; i < SBX_TRACE_SPANS; i++) {
         SBX_SPAN("docker", "one of many");
     }
+    sbx_trace_into(NULL);
     sbx_report_end(&end);
     assert_true(report_kit_take(kit, &item));
     struct json_object *event = report_kit_payload(kit, &item, text, sizeof(text));
@@ -277,7 +285,7 @@ static void spans_nest_and_only_so_many_are_kept(void **state)
     assert_string_equal(sbx_json_str_at(event, "transaction", ""), "GET (no route)");
     assert_string_equal(sbx_json_str_at(event, "measurements/cpu_user/unit", ""), "millisecond");
     json_object_put(event);
-    assert_int_equal(sbx_span_begin("lock", "after it"), -1);
+    assert_null(sbx_span_begin("lock", "after it").op);
 }
 
 static void a_rate_takes_its_share(void **state)

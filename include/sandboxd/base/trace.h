@@ -19,22 +19,34 @@ struct sbx_span {
 };
 
 struct sbx_trace {
+    /* Told of every span that closes, those without room in `spans` too. May be NULL. */
+    void (*ended)(void *arg, const char *op, const char *what, int64_t us);
+    void *arg;
     int count;
     int open;     /* innermost open span, -1: none */
     int left_out; /* spans that found no room */
     struct sbx_span spans[SBX_TRACE_SPANS];
 };
 
-/* Record this thread's spans into *trace from here on; NULL: no longer. */
+/* Record this thread's spans into *trace from here on, none so far; NULL: no longer. ended and arg are the
+ * caller's. */
 void sbx_trace_into(struct sbx_trace *trace);
 
-/* A span opens; what it returns closes it. Spans close in the reverse order of opening. */
-int sbx_span_begin(const char *op, const char *what);
-void sbx_span_end(int span);
+/* An open span. */
+struct sbx_span_mark {
+    const char *op;
+    const char *what;
+    int64_t begun_us;
+    int index; /* in the trace, -1: no room, or nothing is recorded */
+};
+
+/* A span opens, and closes. Spans close in the reverse order of opening. */
+struct sbx_span_mark sbx_span_begin(const char *op, const char *what);
+void sbx_span_end(const struct sbx_span_mark *mark);
 
 /* A span from here to the end of the scope. */
 #define SBX_SPAN(op, what)                                                                                   \
-    __attribute__((cleanup(sbx_cleanup_span), unused)) int sbx_span_here = sbx_span_begin(op, what)
-void sbx_cleanup_span(const int *span);
+    __attribute__((cleanup(sbx_span_end), unused)) struct sbx_span_mark sbx_span_here =                      \
+        sbx_span_begin(op, what)
 
 #endif
