@@ -15,12 +15,15 @@
 struct sbx_api {
     struct sbx_engine *engine;
     const char *spool_dir; /* for uploads and large answers */
-    bool control;          /* this process serves the control socket: health and version only */
+    bool control;          /* this process serves the control socket: health, version, metrics */
     int stop_fd;           /* readable when this process must give up its request; -1: none */
     const bool *draining;  /* the service is stopping: new work is answered 503; in shared memory */
     /* Told which session the request works on (scoreboard). May be NULL. */
     void (*on_session)(void *arg, const char *session_id);
     void *on_session_arg;
+    /* Adds samples of what this service's processes do to the metrics. May be NULL. */
+    int (*gauges)(void *arg, struct sbx_buf *out, struct sbx_err *err);
+    void *gauges_arg;
 };
 
 /* Serve one request from its first byte to its answer; never fails: whatever happens becomes an answer or a

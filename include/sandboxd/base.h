@@ -3,6 +3,7 @@
 #define SANDBOXD_BASE_H
 
 #include "sandboxd/base/buf.h"
+#include "sandboxd/base/clients.h"
 #include "sandboxd/base/config.h"
 #include "sandboxd/base/dsn.h"
 #include "sandboxd/base/err.h"

@@ -28,14 +28,15 @@ struct sbx_agent_image {
 int sbx_agent_image_load(struct sbx_agent_image *image, const char *path, struct sbx_err *err) SBX_MUST_CHECK;
 void sbx_agent_image_done(struct sbx_agent_image *image);
 
-/* What one process works with. All pointers are borrowed; `wait` is the current request's and changes with
- * it. */
+/* What one process works with. All pointers are borrowed; `wait` and `client` are the current request's and
+ * change with it. */
 struct sbx_engine {
     const struct sbx_config *config;
     const struct sbx_agent_image *agent;
     struct sbx_docker *docker;
     struct sbx_store *store;
     struct sbx_wait *wait;
+    const char *client; /* whose sessions there are, for this request; NULL: everybody's (sweeps) */
     /* What is worth a log line (pull progress, swept objects); library code does not log by itself. May be
      * NULL. */
     void (*notice)(const char *event, const char *subject, const char *detail);

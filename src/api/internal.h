@@ -29,8 +29,12 @@ struct sbx_route {
      * segment (one a route), {path} at the end for all that follows. What comes first in the table wins. */
     const char *path;
     sbx_handler *handler;
-    bool open;    /* needs no key */
-    bool control; /* served on the control socket as well */
+    bool open; /* needs no key */
+    enum sbx_socket {
+        SBX_WORK,    /* served on the work socket */
+        SBX_CONTROL, /* on the control socket as well */
+        SBX_PRIVATE, /* on the control socket only */
+    } socket;
 };
 
 /* The route of a method and path; NULL with *ret_allow set when the path exists with other methods ("GET,
@@ -44,6 +48,7 @@ bool sbx_route_matches(const char *pattern, const char *path, struct sbx_call *c
 
 sbx_handler sbx_handle_health;
 sbx_handler sbx_handle_version;
+sbx_handler sbx_handle_metrics;
 sbx_handler sbx_handle_create;
 sbx_handler sbx_handle_run;
 sbx_handler sbx_handle_seed;

@@ -5,14 +5,15 @@
 #include "api/internal.h"
 
 static const struct sbx_route ROUTES[] = {
-    {"GET", "/-/health", sbx_handle_health, true, true},
-    {"GET", "/-/version", sbx_handle_version, true, true},
-    {"POST", "/session", sbx_handle_create, false, false},
-    {"POST", "/session/{id}", sbx_handle_run, false, false},
-    {"DELETE", "/session/{id}", sbx_handle_close, false, false},
-    {"POST", "/session/{id}/seed", sbx_handle_seed, false, false},
-    {"POST", "/session/{id}/files", sbx_handle_files, false, false},
-    {"GET", "/session/{id}/patch", sbx_handle_patch, false, false},
+    {"GET", "/-/health", sbx_handle_health, true, SBX_CONTROL},
+    {"GET", "/-/version", sbx_handle_version, true, SBX_CONTROL},
+    {"GET", "/-/metrics", sbx_handle_metrics, true, SBX_PRIVATE},
+    {"POST", "/session", sbx_handle_create, false, SBX_WORK},
+    {"POST", "/session/{id}", sbx_handle_run, false, SBX_WORK},
+    {"DELETE", "/session/{id}", sbx_handle_close, false, SBX_WORK},
+    {"POST", "/session/{id}/seed", sbx_handle_seed, false, SBX_WORK},
+    {"POST", "/session/{id}/files", sbx_handle_files, false, SBX_WORK},
+    {"GET", "/session/{id}/patch", sbx_handle_patch, false, SBX_WORK},
 };
 
 static void take_id(struct sbx_call *call, const char *segment, size_t n)

@@ -4,18 +4,18 @@
 #include "api/access.h"
 #include "sandboxd/report.h"
 
-#define DEFAULT_CLIENT "default"
-
 /* nginx has refused most of these already; it compares keys without case, so the exact check is here. */
 static int authenticate(struct sbx_call *call, struct sbx_err *err)
 {
     const char *key = sbx_request_header(call->request, "x-api-key");
     if (!key)
         return sbx_err_set(err, SBX_ERR_FORBIDDEN, "API Key header is missing");
-    if (!sbx_secret_equal(key, call->engine->config->api_key))
+    const struct sbx_client *client = sbx_clients_find(&call->engine->config->clients, key);
+    if (!client)
         return sbx_err_set(err, SBX_ERR_FORBIDDEN, "Invalid API Key");
-    call->client = DEFAULT_CLIENT;
-    sbx_log_set_client(call->client);
+    call->client = client->name;
+    call->engine->client = client->name;
+    sbx_log_set_client(client->name);
     return 0;
 }
 
@@ -42,9 +42,9 @@ static int dispatch(struct sbx_call *call, struct sbx_access *access, struct sbx
         sbx_answer_detail(call->request, 405, "Method Not Allowed");
         return 0;
     }
-    if (!route || (call->api->control && !route->control))
+    if (!route || route->socket == (call->api->control ? SBX_WORK : SBX_PRIVATE))
         return sbx_err_set(err, SBX_ERR_NOT_FOUND, "Not Found");
-    if (!route->control && sbx_is_draining(call->api))
+    if (route->socket == SBX_WORK && sbx_is_draining(call->api))
         return sbx_err_set(err, SBX_ERR_UNAVAILABLE, SBX_STOPPING);
     if (call->id[0]) {
         sbx_log_set_session(call->id);
@@ -87,6 +87,7 @@ void sbx_api_serve(struct sbx_api *api, struct sbx_request *request)
     sbx_access_end(&access, &call, status, &err);
     report(&call, &access, status, &err);
     api->engine->wait = NULL;
+    api->engine->client = NULL;
     sbx_log_set_request(NULL);
     sbx_log_set_session(NULL);
     sbx_log_set_client(NULL);

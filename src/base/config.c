@@ -161,10 +161,6 @@ static int load_setting(const struct sources *from, const struct sbx_setting *se
     char where[WHERE_SIZE];
     if (find_value(from, setting, &text, where, err) < 0)
         return -1;
-    if (!text && setting->required) {
-        sbx_setting_allowed(setting, where, sizeof(where));
-        return sbx_err_set(err, SBX_ERR_INVALID, "%s is not set: must be %s", setting->name, where);
-    }
     const char *value = text ? text : setting->initial;
     if (!value)
         return 0;
@@ -195,6 +191,9 @@ static int default_replica(struct sbx_config *config, struct sbx_err *err)
 
 static int check_together(const struct sbx_config *config, struct sbx_err *err)
 {
+    if (!config->api_key && !config->api_keys_file)
+        return sbx_err_set(err, SBX_ERR_INVALID,
+                           PREFIX "API_KEY is not set, and " PREFIX "API_KEYS_FILE neither: one is required");
     if (config->session_lock_refresh_ms >= config->session_lock_ttl_ms)
         return sbx_err_set(
             err, SBX_ERR_INVALID,
@@ -217,7 +216,9 @@ static int load_all(struct sources *from, struct sbx_config *config, struct sbx_
     }
     if (default_replica(config, err) < 0)
         return -1;
-    return check_together(config, err);
+    if (check_together(config, err) < 0)
+        return -1;
+    return sbx_clients_load(&config->clients, config->api_key, config->api_keys_file, err);
 }
 
 int sbx_config_load(struct sbx_config *config, const struct sbx_config_source *source, struct sbx_err *err)
@@ -246,5 +247,6 @@ void sbx_config_done(struct sbx_config *config)
         if (setting->type == SBX_SETTING_TEXT || setting->type == SBX_SETTING_CHOICE)
             free(*(char **)((char *)config + setting->offset));
     }
+    sbx_clients_done(&config->clients);
     *config = (struct sbx_config){0};
 }

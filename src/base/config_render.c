@@ -39,7 +39,7 @@ void sbx_config_print_markdown(FILE *out)
         if (setting->initial)
             fprintf(out, "`%s`", setting->initial);
         else
-            fputs(setting->required ? "required" : setting->otherwise ? setting->otherwise : "unset", out);
+            fputs(setting->otherwise ? setting->otherwise : "unset", out);
         fprintf(out, " | %s | %s |\n", allowed, setting->description);
     }
 }
@@ -104,12 +104,38 @@ static int render_line(const struct sbx_config *config, char *line, int number, 
     return 0;
 }
 
+/* A line "@IF NAME@" or "@END@": 1, and *skip says whether what follows is left out; 0: it is another line.
+ */
+static int read_condition(const struct sbx_config *config, const char *line, int number, bool *skip,
+                          struct sbx_err *err)
+{
+    char name[80], value[SBX_SETTING_TEXT_MAX + 1];
+    if (strcmp(line, "@END@\n") == 0) {
+        *skip = false;
+        return 1;
+    }
+    if (sscanf(line, "@IF %79[A-Z0-9_]@", name) != 1)
+        return 0;
+    const struct sbx_setting *setting = sbx_setting_find(name);
+    if (!setting)
+        return sbx_err_set(err, SBX_ERR_INVALID, "template line %d: there is no setting %s", number, name);
+    sbx_setting_format(setting, config, value, sizeof(value));
+    *skip = value[0] == '\0';
+    return 1;
+}
+
 int sbx_config_render(const struct sbx_config *config, FILE *in, FILE *out, const char *const extra[][2],
                       struct sbx_err *err)
 {
     SBX_AUTO_FREE char *line = NULL;
     size_t size = 0;
+    bool skip = false;
     for (int number = 1; getline(&line, &size, in) >= 0; number++) {
+        int condition = read_condition(config, line, number, &skip, err);
+        if (condition < 0)
+            return -1;
+        if (condition || skip)
+            continue;
         if (render_line(config, line, number, out, extra, err) < 0)
             return -1;
     }

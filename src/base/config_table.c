@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <ctype.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/un.h>
 
@@ -116,7 +117,27 @@ static bool check_docker_host(char *value)
            only(colon + 1, DIGITS);
 }
 
-static bool check_directory(char *value)
+/* host:port, an IPv6 address in brackets. */
+static bool check_listen(char *value)
+{
+    char host[256];
+    struct in6_addr address;
+    char *colon = strrchr(value, ':');
+    size_t n = colon ? (size_t)(colon - value) : 0;
+    if (n == 0 || n >= sizeof(host) || !only(colon + 1, DIGITS) || strlen(colon + 1) > 5 ||
+        atoi(colon + 1) < 1 || atoi(colon + 1) > 65535)
+        return false;
+    memcpy(host, value, n);
+    host[n] = '\0';
+    if (host[0] != '[')
+        return !strchr(host, ':') && check_host(host);
+    if (host[n - 1] != ']')
+        return false;
+    host[n - 1] = '\0';
+    return inet_pton(AF_INET6, host + 1, &address) == 1;
+}
+
+static bool check_path(char *value)
 {
     if (value[0] != '/')
         return false;
@@ -140,9 +161,10 @@ static bool check_directory(char *value)
 #define GIB  (INT64_C(1) << 30)
 
 const struct sbx_setting sbx_settings[] = {
-    {NAME("API_KEY"), TEXT, FIELD(api_key), .check = check_api_key, .secret = true, .required = true,
+    {NAME("API_KEY"), TEXT, FIELD(api_key), .check = check_api_key, .secret = true,
+     .otherwise = "required, unless there is an API_KEYS_FILE",
      .allowed = "1 to 512 printable ASCII characters without a blank at either end",
-     .description = "The key that clients send as X-API-Key."},
+     .description = "The key that clients send as X-API-Key. Its client is named \"default\"."},
     {NAME("API_V1_STR"), TEXT, FIELD(api_v1_str), .initial = "/api/v1", .check = check_base_path,
      .allowed = "a path that starts with / and has only letters, digits and _ . - / in it",
      .description = "Base path of the API; the routes are at the root as well."},
@@ -189,15 +211,23 @@ const struct sbx_setting sbx_settings[] = {
     {NAME("LOG_LEVEL"), CHOICE("DEBUG INFO WARNING ERROR CRITICAL"), FIELD(log_level), .initial = "INFO",
      .description = "Least severe log lines to write."},
 
+    {NAME("API_KEYS_FILE"), TEXT, FIELD(api_keys_file), .check = check_path,
+     .allowed = "an absolute path other than /",
+     .description =
+         "File of further clients, a line each: name:hash[:limits], the hash as --hash-key prints it. "
+         "Read at start and at SIGHUP."},
     {NAME("LOG_FORMAT"), CHOICE("text json"), FIELD(log_format), .initial = "text",
      .description = "Log lines as key=value pairs or as JSON objects."},
     {"DOCKER_HOST", TEXT, FIELD(docker_host), .initial = "unix:///var/run/docker.sock",
      .check = check_docker_host, .allowed = "unix:///path or tcp://host:port",
      .description = "Where dockerd listens."},
-    {NAME("HOME"), TEXT, FIELD(home), .initial = "/var/lib/sandboxd", .check = check_directory,
+    {NAME("HOME"), TEXT, FIELD(home), .initial = "/var/lib/sandboxd", .check = check_path,
      .allowed = "an absolute path other than /",
      .description =
          "Directory for sockets and pid files (run/) and for the database, locks and spool files (state/)."},
+    {NAME("METRICS_LISTEN"), TEXT, FIELD(metrics_listen), .check = check_listen,
+     .allowed = "host:port, such as 127.0.0.1:9464 or [::1]:9464",
+     .description = "Where nginx shows /-/metrics/ to Prometheus, without a key; unset: nowhere."},
     {NAME("REPLICA"), TEXT, FIELD(replica), .check = check_replica, .otherwise = "host name",
      .allowed = "1 to 63 letters, digits and . _ -",
      .description = "Name of this replica; each has its own."},

@@ -33,7 +33,6 @@ struct sbx_setting {
     const char *allowed;        /* of TEXT: completes "must be …" */
     bool (*check)(char *value); /* of TEXT: is it good? May shorten it in place. NULL: anything is */
     bool secret;
-    bool required;
     const char *description;
 };
 

@@ -56,28 +56,12 @@ bool sbx_is_uuid(const char *s)
     return s[SBX_UUID_LEN] == '\0';
 }
 
-static void sha256(const void *data, size_t n, uint8_t out[SHA256_DIGEST_LENGTH])
-{
-    SHA2_CTX ctx;
-    SHA256Init(&ctx);
-    SHA256Update(&ctx, data, n);
-    SHA256Final(out, &ctx);
-}
-
 void sbx_sha256_hex(const void *data, size_t n, char out[SBX_SHA256_HEX + 1])
 {
     uint8_t digest[SHA256_DIGEST_LENGTH];
-    sha256(data, n, digest);
+    SHA2_CTX ctx;
+    SHA256Init(&ctx);
+    SHA256Update(&ctx, data, n);
+    SHA256Final(digest, &ctx);
     hex(digest, sizeof(digest), out);
-}
-
-bool sbx_secret_equal(const char *a, const char *b)
-{
-    uint8_t left[SHA256_DIGEST_LENGTH], right[SHA256_DIGEST_LENGTH];
-    sha256(a, strlen(a), left);
-    sha256(b, strlen(b), right);
-    volatile uint8_t difference = 0; /* volatile: no early way out may be made of the loop */
-    for (size_t i = 0; i < sizeof(left); i++)
-        difference |= left[i] ^ right[i];
-    return difference == 0;
 }

@@ -88,6 +88,10 @@ static void back_off(struct sbx_master *master)
 
 static void report_death(const struct sbx_slot *slot, int status)
 {
+    char labels[64];
+    snprintf(labels, sizeof(labels), "role=\"%s\",how=\"%s\"", sbx_role_name(slot->role),
+             WIFSIGNALED(status) ? "signal" : "exit");
+    sbx_metric_add(SBX_METRIC_PROCESS_DEATHS, labels, 1);
     struct sbx_report_crash crash = {
         .role = sbx_role_name(slot->role),
         .pid = slot->pid,

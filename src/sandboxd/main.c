@@ -6,11 +6,12 @@
 #include <sysexits.h>
 
 #include "sandboxd/process.h"
+#include "sandboxd/status.h"
 #include "sandboxd/supervisor.h"
 
 #define SEED_FRAME (1024 * 1024) /* what multipart and tar put around the content of a seed */
 
-enum command { SERVE, CHECK_CONFIG, PRINT_SETTINGS, RENDER, PURGE };
+enum command { SERVE, CHECK_CONFIG, PRINT_SETTINGS, RENDER, PURGE, STATUS, HASH_KEY };
 
 struct arguments {
     enum command command;
@@ -30,6 +31,9 @@ static void usage(FILE *out)
           "  --print-settings   print the table of all settings in Markdown, exit\n"
           "  --render FILE      print a template with @SETTING@ replaced, exit\n"
           "  --purge            remove every session of this instance from dockerd and store, exit\n"
+          "  --status           print what the processes of the running service do, exit\n"
+          "  --hash-key         read a client's key from standard input, print its hash for the file of "
+          "keys, exit\n"
           "  --config FILE      read settings from FILE too\n"
           "  --version, --help\n"
           "\n"
@@ -43,7 +47,8 @@ static int parse(int argc, char **argv, struct arguments *args)
     static const struct option OPTIONS[] = {
         {"config", required_argument, NULL, 'c'},   {"check-config", no_argument, NULL, 'C'},
         {"print-settings", no_argument, NULL, 'S'}, {"render", required_argument, NULL, 'r'},
-        {"purge", no_argument, NULL, 'p'},          {"version", no_argument, NULL, 'v'},
+        {"purge", no_argument, NULL, 'p'},          {"status", no_argument, NULL, 's'},
+        {"hash-key", no_argument, NULL, 'k'},       {"version", no_argument, NULL, 'v'},
         {"help", no_argument, NULL, 'h'},           {NULL, 0, NULL, 0},
     };
     int option;
@@ -64,6 +69,12 @@ static int parse(int argc, char **argv, struct arguments *args)
             break;
         case 'p':
             args->command = PURGE;
+            break;
+        case 's':
+            args->command = STATUS;
+            break;
+        case 'k':
+            args->command = HASH_KEY;
             break;
         case 'v':
             puts("sandboxd " SBX_VERSION);
@@ -135,6 +146,33 @@ static int purge(const struct sbx_config *config)
     return EXIT_SUCCESS;
 }
 
+static int status(const struct sbx_config *config)
+{
+    struct sbx_err err = SBX_ERR_INIT;
+    return sbx_status_print(config, stdout, &err) < 0 ? fail(&err, EXIT_FAILURE) : EXIT_SUCCESS;
+}
+
+/* From standard input: an argument would be in the process list. */
+static int hash_key(void)
+{
+    char key[1024];
+    char hash[SBX_SHA256_HEX + 1];
+    size_t n = fread(key, 1, sizeof(key), stdin);
+    if (n == sizeof(key)) {
+        fputs("sandboxd: the key is too long\n", stderr);
+        return EXIT_FAILURE;
+    }
+    while (n > 0 && (key[n - 1] == '\n' || key[n - 1] == '\r'))
+        n--;
+    if (n == 0) {
+        fputs("sandboxd: no key on standard input\n", stderr);
+        return EXIT_FAILURE;
+    }
+    sbx_sha256_hex(key, n, hash);
+    puts(hash);
+    return EXIT_SUCCESS;
+}
+
 int main(int argc, char **argv)
 {
     struct arguments args = {.command = SERVE};
@@ -145,6 +183,8 @@ int main(int argc, char **argv)
         sbx_config_print_markdown(stdout);
         return EXIT_SUCCESS;
     }
+    if (args.command == HASH_KEY)
+        return hash_key();
     struct sbx_err err = SBX_ERR_INIT;
     struct sbx_config config;
     struct sbx_config_source source = {.file = args.config_file};
@@ -162,6 +202,9 @@ int main(int argc, char **argv)
         break;
     case PURGE:
         code = purge(&config);
+        break;
+    case STATUS:
+        code = status(&config);
         break;
     default:
         return sbx_supervise(&config, &source); /* owns the settings from here on */

@@ -49,6 +49,9 @@ void sbx_engine_close(struct sbx_engine_parts *parts);
 /* <home>/<what>; cut when it does not fit, which the socket's own length check reports. */
 void sbx_home_path(const struct sbx_config *config, const char *what, char *out, size_t size);
 
+/* Adds what the scoreboard knows to the metrics; for struct sbx_api. */
+int sbx_gauges_print(void *scoreboard, struct sbx_buf *out, struct sbx_err *err) SBX_MUST_CHECK;
+
 /* systemd's notification protocol: "READY=1", "STOPPING=1", …; nothing when NOTIFY_SOCKET is not set. */
 void sbx_notify(const char *state);
 

@@ -1,17 +1,26 @@
 #include "sandboxd/scoreboard.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 struct sbx_scoreboard *sbx_scoreboard_new(struct sbx_err *err)
 {
-    void *memory =
-        mmap(NULL, sizeof(struct sbx_scoreboard), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    int fd = memfd_create(SBX_SCOREBOARD_NAME, MFD_CLOEXEC);
+    void *memory = MAP_FAILED;
+    if (fd >= 0 && ftruncate(fd, sizeof(struct sbx_scoreboard)) == 0)
+        memory = mmap(NULL, sizeof(struct sbx_scoreboard), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (memory == MAP_FAILED) {
         sbx_err_sys(err, SBX_ERR_INTERNAL, errno, "cannot map the scoreboard");
+        sbx_close(&fd);
         return NULL;
     }
-    return memory;
+    struct sbx_scoreboard *board = memory;
+    board->magic = SBX_SCOREBOARD_MAGIC;
+    snprintf(board->version, sizeof(board->version), "%s", SBX_VERSION);
+    board->started_ms = sbx_now_ms();
+    return board;
 }
 
 void sbx_slot_set(struct sbx_slot *slot, enum sbx_activity activity)
@@ -44,4 +53,10 @@ const char *sbx_role_name(enum sbx_role role)
 {
     static const char *const NAMES[] = {"none", "worker", "control", "janitor"};
     return NAMES[role];
+}
+
+const char *sbx_activity_name(enum sbx_activity activity)
+{
+    static const char *const NAMES[] = {"starting", "idle", "busy", "leaving"};
+    return NAMES[activity];
 }

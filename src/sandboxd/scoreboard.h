@@ -38,13 +38,20 @@ struct sbx_slot {
     char session[SBX_UUID_LEN + 1];
 };
 
+/* Name of the memory file, and what its first bytes are: sandboxd --status looks for them. */
+#define SBX_SCOREBOARD_NAME  "sandboxd-scoreboard"
+#define SBX_SCOREBOARD_MAGIC 0x53425831u
+
 struct sbx_scoreboard {
+    uint32_t magic;
+    char version[24];
+    int64_t started_ms;       /* monotonic */
     bool draining;            /* the service is stopping: new work is refused */
     uint64_t reports_dropped; /* lost on their way to Sentry; any process adds, atomically */
     struct sbx_slot slots[SBX_SLOTS];
 };
 
-/* Shared anonymous memory, zeroed; NULL with an error. Lives as long as the process. */
+/* A memory file, zeroed, mapped and kept open; NULL with an error. Lives as long as the process. */
 struct sbx_scoreboard *sbx_scoreboard_new(struct sbx_err *err) SBX_MUST_CHECK;
 
 /* The process's own: a new activity with its time. */
@@ -57,5 +64,6 @@ int sbx_scoreboard_count(const struct sbx_scoreboard *board, enum sbx_role role,
 bool sbx_scoreboard_has(const struct sbx_scoreboard *board, pid_t pid);
 
 const char *sbx_role_name(enum sbx_role role);
+const char *sbx_activity_name(enum sbx_activity activity);
 
 #endif

@@ -98,7 +98,7 @@ static int open_master(struct sbx_master *master, struct sbx_err *err)
         (master->janitor_fd = made(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd", err)) < 0)
         return -1;
     master->board = sbx_scoreboard_new(err);
-    if (!master->board || sbx_report_queue_open(&master->reports, err) < 0)
+    if (!master->board || sbx_metrics_open(err) < 0 || sbx_report_queue_open(&master->reports, err) < 0)
         return -1;
     sbx_report_init(master->config, &master->reports, "master", &master->board->reports_dropped);
     return open_sockets(master, err);

@@ -38,6 +38,8 @@ static int open_worker(struct worker *worker, struct sbx_err *err)
         .draining = &process->board->draining,
         .on_session = on_session,
         .on_session_arg = process->slot,
+        .gauges = sbx_gauges_print,
+        .gauges_arg = process->board,
     };
     return 0;
 }

@@ -116,7 +116,7 @@ int sbx_session_retire(struct sbx_engine *engine, const char *id, struct sbx_err
     struct sbx_record record;
     sbx_record_init(&record);
     struct sbx_err failure = SBX_ERR_INIT;
-    int rc = sbx_store_get(engine->store, id, &record, &failure);
+    int rc = sbx_session_find(engine, id, &record, &failure);
     /* From here on no other request takes the session up, and a sweep finishes what this process may not. */
     if (rc == 0)
         rc = sbx_store_set_closing(engine->store, id, &failure);

@@ -131,6 +131,11 @@ void sbx_shield_lower(const struct sbx_shield *shield, struct sbx_engine *engine
 int sbx_template_make(struct sbx_session *session, struct sbx_err *err) SBX_MUST_CHECK;
 int sbx_template_drop(struct sbx_session *session, struct sbx_err *err) SBX_MUST_CHECK;
 
+/* The record of a session of the engine's client; NOT_FOUND for others' as for none. *ret must be
+ * initialised. */
+int sbx_session_find(struct sbx_engine *engine, const char *id, struct sbx_record *ret,
+                     struct sbx_err *err) SBX_MUST_CHECK;
+
 /* Was the session closed while a request works in it? */
 bool sbx_session_closed(struct sbx_session *session);
 

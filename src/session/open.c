@@ -3,6 +3,30 @@
 
 #include <string.h>
 
+int sbx_session_find(struct sbx_engine *engine, const char *id, struct sbx_record *ret, struct sbx_err *err)
+{
+    struct sbx_err failure = SBX_ERR_INIT;
+    int rc = sbx_store_get(engine->store, id, ret, &failure);
+    bool foreign = rc == 0 && engine->client && strcmp(ret->owner, engine->client) != 0;
+    if (rc == 0 && !foreign)
+        return 0;
+    if (foreign || failure.kind == SBX_ERR_NOT_FOUND)
+        return sbx_err_set(err, SBX_ERR_NOT_FOUND, SBX_SESSION_GONE);
+    *err = failure;
+    return -1;
+}
+
+/* Somebody has the session's lock: that is told to its own client only. */
+static int busy(struct sbx_session *session, const char *id, struct sbx_err *err)
+{
+    struct sbx_err failure = SBX_ERR_INIT;
+    if (err->kind == SBX_ERR_CONFLICT &&
+        sbx_session_find(session->engine, id, &session->record, &failure) < 0)
+        *err = failure;
+    sbx_record_done(&session->record);
+    return -1;
+}
+
 int sbx_session_open(struct sbx_engine *engine, const char *id, struct sbx_session *session,
                      struct sbx_err *err)
 {
@@ -12,16 +36,13 @@ int sbx_session_open(struct sbx_engine *engine, const char *id, struct sbx_sessi
         return sbx_err_set(err, SBX_ERR_NOT_FOUND, SBX_SESSION_GONE);
     if (sbx_store_lock(engine->store, engine->wait, id, engine->config->session_lock_wait_ms, &session->lock,
                        err) < 0)
-        return -1;
-    struct sbx_err failure = SBX_ERR_INIT;
-    int rc = sbx_store_get(engine->store, id, &session->record, &failure);
+        return busy(session, id, err);
+    int rc = sbx_session_find(engine, id, &session->record, err);
     if (rc == 0 && session->record.state == SBX_SESSION_READY)
         return 0;
-    bool gone = rc < 0 && failure.kind == SBX_ERR_NOT_FOUND;
-    if (rc == 0 || gone)
+    bool gone = session->record.id[0] == '\0' && err->kind == SBX_ERR_NOT_FOUND;
+    if (rc == 0)
         sbx_err_set(err, SBX_ERR_NOT_FOUND, SBX_SESSION_GONE);
-    else
-        *err = failure;
     sbx_store_unlock(&session->lock, engine->wait, gone);
     sbx_record_done(&session->record);
     return -1;

@@ -38,6 +38,11 @@ def script(name, *args, env, check=True, timeout=600):
     return done
 
 
+def binary():
+    """The program that scripts/up runs (after it has been built)."""
+    return os.environ.get("SANDBOXD_BIN") or str(ROOT / "build" / os.environ.get("VARIANT", "gcc") / "sandboxd")
+
+
 class NoDelay(SyncBackend):
     """Connections of httpx as later versions make them: this one's wait 40 ms between a request's head and its body."""
 

@@ -6,23 +6,17 @@ import subprocess
 
 import pytest
 
-from stack import base_environment, free_port, script
+from stack import base_environment, binary, free_port, script
 from support import ROOT, eventually
 
 MASK = "********"
 
 
-@pytest.fixture(scope="module")
-def binary(stack):
-    """The program that scripts/up runs (it has been built by then)."""
-    return os.environ.get("SANDBOXD_BIN") or str(ROOT / "build" / os.environ.get("VARIANT", "gcc") / "sandboxd")
-
-
 @pytest.fixture
-def sandboxd(binary):
+def sandboxd(stack):
     def run(*args, **settings):
         env = {**base_environment(), **{f"DAIV_SANDBOX_{name}": value for name, value in settings.items()}}
-        return subprocess.run([binary, *args], env=env, capture_output=True, text=True, timeout=20, stdin=subprocess.DEVNULL)
+        return subprocess.run([binary(), *args], env=env, capture_output=True, text=True, timeout=20, stdin=subprocess.DEVNULL)
 
     return run
 
@@ -36,7 +30,7 @@ def test_version_and_help(sandboxd):
     assert (done.returncode, done.stdout, done.stderr) == (0, f"sandboxd {version()}\n", "")
     done = sandboxd("--help")
     assert done.returncode == 0 and done.stderr == ""
-    for option in ("--config", "--check-config", "--print-settings", "--render", "--purge", "--version", "--help"):
+    for option in ("--config", "--check-config", "--print-settings", "--render", "--purge", "--status", "--hash-key", "--version", "--help"):
         assert option in done.stdout
 
 
@@ -124,8 +118,8 @@ def test_up_twice_says_that_it_runs_already(stack):
     assert stack.key not in done.stdout + done.stderr
 
 
-def test_a_second_master_on_the_same_home_refuses(stack, binary):
-    done = subprocess.run([binary, "--config", f"{stack.home}/sandboxd.env"], env=base_environment(), capture_output=True, text=True,
+def test_a_second_master_on_the_same_home_refuses(stack):
+    done = subprocess.run([binary(), "--config", f"{stack.home}/sandboxd.env"], env=base_environment(), capture_output=True, text=True,
                           timeout=20)
     assert done.returncode == 1
     assert "another sandboxd runs" in done.stderr and stack.home in done.stderr

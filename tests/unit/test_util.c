@@ -173,16 +173,6 @@ static void hashes_are_sha_256(void **state)
     assert_string_equal(hex, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
 }
 
-static void secrets_are_equal_only_when_every_byte_is(void **state)
-{
-    assert_true(sbx_secret_equal("secret", "secret"));
-    assert_true(sbx_secret_equal("", ""));
-    assert_false(sbx_secret_equal("secret", "Secret"));
-    assert_false(sbx_secret_equal("secret", "secre"));
-    assert_false(sbx_secret_equal("secret", "secrets"));
-    assert_false(sbx_secret_equal("", "s"));
-}
-
 static void base64_goes_both_ways(void **state)
 {
     static const char *const pairs[][2] = {{"", ""},
@@ -331,7 +321,6 @@ int main(void)
         cmocka_unit_test(uuids_are_random_version_4),
         cmocka_unit_test(only_canonical_uuids_are_uuids),
         cmocka_unit_test(hashes_are_sha_256),
-        cmocka_unit_test(secrets_are_equal_only_when_every_byte_is),
         cmocka_unit_test(base64_goes_both_ways),
         cmocka_unit_test(base64_that_is_not_canonical_is_refused),
         cmocka_unit_test(invalid_utf8_is_replaced_as_python_does),

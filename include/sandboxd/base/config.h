@@ -12,6 +12,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "sandboxd/base/clients.h"
 #include "sandboxd/base/err.h"
 
 /* Strings are owned by the config. Optional strings are NULL when unset. Times are kept in milliseconds. */
@@ -39,12 +40,15 @@ struct sbx_config {
     char *log_level;
 
     /* ours */
-    char *log_format;  /* "text" or "json" */
-    char *docker_host; /* DOCKER_HOST: unix:///path or tcp://host:port */
+    char *api_keys_file;
+    struct sbx_clients clients; /* whose keys the two say */
+    char *log_format;           /* "text" or "json" */
+    char *docker_host;          /* DOCKER_HOST: unix:///path or tcp://host:port */
     char
         *home; /* DAIV_SANDBOX_HOME: run/ (sockets, pid files) and state/ (database, locks, spool) below it */
-    char *replica; /* DAIV_SANDBOX_REPLICA: name of this replica; default: the host name */
-    char *agent;   /* path of the agent binary; default: found beside the sandboxd binary or in libexec */
+    char *metrics_listen; /* host:port */
+    char *replica;        /* DAIV_SANDBOX_REPLICA: name of this replica; default: the host name */
+    char *agent; /* path of the agent binary; default: found beside the sandboxd binary or in libexec */
     int64_t min_workers;
     int64_t max_workers;
     int64_t control_workers;
@@ -85,8 +89,9 @@ void sbx_config_print_markdown(FILE *out);
  * clear), into out. Returns -1 when there is no such setting. */
 int sbx_config_get(const struct sbx_config *config, const char *name, char *out, size_t size);
 
-/* Copy a template, replacing @NAME@ for setting names (value escaped for a double-quoted nginx string) and
- * for the extra names given as {name, value} pairs ended by {NULL, NULL} (inserted as they are). An unknown
+/* Copy a template, leaving out what stands between lines "@IF NAME@" and "@END@" where that setting is unset,
+ * and replacing @NAME@ for setting names (value escaped for a double-quoted nginx string) and for the extra
+ * names given as {name, value} pairs ended by {NULL, NULL} (inserted as they are). An unknown
  * @NAME@ is an error. */
 int sbx_config_render(const struct sbx_config *config, FILE *in, FILE *out, const char *const extra[][2],
                       struct sbx_err *err) SBX_MUST_CHECK;

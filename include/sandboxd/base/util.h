@@ -57,9 +57,6 @@ bool sbx_is_uuid(const char *s);
 /* Lower-case hex SHA-256 of data plus NUL. */
 void sbx_sha256_hex(const void *data, size_t n, char out[SBX_SHA256_HEX + 1]);
 
-/* Equality of two secrets through hashes, in time that depends on neither. */
-bool sbx_secret_equal(const char *a, const char *b);
-
 /* base64 (RFC 4648, padded). The encoder writes 4*ceil(n/3) characters plus NUL and returns the length
  * without it. */
 size_t sbx_base64_encode(const void *data, size_t n, char *out);
