@@ -236,7 +236,7 @@ def test_scripts_reload_takes_changed_settings_into_force(make_stack):
     eventually(lambda: run("Another-Key").status_code == 200, 10)
     eventually(lambda: run(stack.key).status_code == 403, 10)
     eventually(lambda: run("Another-Key", "sleep 1000").json()["results"][0]["exit_code"] == 124, 10)
-    eventually(lambda: " level=debug " in stack.log(), 10)
+    eventually(lambda: stack.healthy() and " level=debug " in stack.log(), 10)
     eventually(lambda: len(stack.children("worker")) >= 6, 10)
     with stack.client("Another-Key") as client:
         assert client.delete(session.path).status_code == 204
