@@ -115,6 +115,23 @@ int sbx_docker_pull(struct sbx_docker *docker, struct sbx_wait *wait, const char
                     int64_t timeout_ms, void (*progress)(void *arg, const char *status), void *arg,
                     struct sbx_err *err) SBX_MUST_CHECK;
 
+/* Credentials for registries, read from a Docker config.json (`auths`: what `docker login` writes, with auth,
+ * username and password, identitytoken or registrytoken). Credential helpers are never run; entries without
+ * credentials count as missing. INVALID when the file cannot be read or understood; no message quotes a value
+ * of it. Immutable, and so shared through fork. */
+struct sbx_docker_credentials;
+struct sbx_docker_credentials *sbx_docker_credentials_load(const char *path,
+                                                           struct sbx_err *err) SBX_MUST_CHECK;
+void sbx_docker_credentials_free(struct sbx_docker_credentials *credentials);
+
+/* Does the file name helpers, whose credentials are not there for us? */
+bool sbx_docker_credentials_helpers(const struct sbx_docker_credentials *credentials);
+
+/* The X-Registry-Auth value for the registry of an image reference, matched as docker does: by host[:port],
+ * Docker Hub by https://index.docker.io/v1/ above all. Borrowed; NULL when there are none. credentials may be
+ * NULL. */
+const char *sbx_docker_credentials_for(const struct sbx_docker_credentials *credentials, const char *image);
+
 /* A reference is split into what /images/create wants: name (with registry) and tag ("latest" when there is
  * none) or digest ("sha256:…"). -1 INVALID for anything that cannot be a reference. Pure; sizes are of the
  * out buffers. */

@@ -35,6 +35,7 @@ struct sbx_engine {
     const struct sbx_agent_image *agent;
     struct sbx_docker *docker;
     struct sbx_store *store;
+    const struct sbx_docker_credentials *credentials; /* for registries; NULL: none */
     struct sbx_wait *wait;
     const char *client; /* whose sessions there are, for this request; NULL: everybody's (sweeps) */
     /* What is worth a log line (pull progress, swept objects); library code does not log by itself. May be

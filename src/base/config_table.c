@@ -221,6 +221,11 @@ const struct sbx_setting sbx_settings[] = {
     {"DOCKER_HOST", TEXT, FIELD(docker_host), .initial = "unix:///var/run/docker.sock",
      .check = check_docker_host, .allowed = "unix:///path or tcp://host:port",
      .description = "Where dockerd listens."},
+    {NAME("DOCKER_CONFIG"), TEXT, FIELD(docker_config), .check = check_path,
+     .allowed = "an absolute path other than /",
+     .description =
+         "Docker config.json whose auths are the credentials for private registries. Read at start "
+         "and at SIGHUP."},
     {NAME("HOME"), TEXT, FIELD(home), .initial = "/var/lib/sandboxd", .check = check_path,
      .allowed = "an absolute path other than /",
      .description =

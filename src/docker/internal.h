@@ -119,6 +119,10 @@ int sbx_docker_label_filter(const char *label, const char *value, struct sbx_buf
 /* What the body of POST /containers/create is for spec; NULL without memory. */
 struct json_object *sbx_docker_spec_json(const struct sbx_docker_spec *spec);
 
+/* Length of the registry (host[:port]) that an image reference begins with; 0: none is named, which means
+ * Docker Hub. */
+size_t sbx_docker_registry_of(const char *image);
+
 /* Why a pull failed, from dockerd's words: NOT_FOUND, INVALID or UPSTREAM. */
 enum sbx_err_kind sbx_docker_pull_kind(const char *message);
 

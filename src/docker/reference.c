@@ -79,24 +79,28 @@ static bool is_registry(const char *s, size_t n)
     return host > 0;
 }
 
+size_t sbx_docker_registry_of(const char *image)
+{
+    size_t n = strcspn(image, "/");
+    bool registry = image[n] && (memchr(image, '.', n) || memchr(image, ':', n) || image[0] == '[' ||
+                                 (n == 9 && memcmp(image, "localhost", 9) == 0));
+
+    for (size_t i = 0; image[n] && i < n; i++)
+        registry = registry || isupper((unsigned char)image[i]);
+    return registry ? n : 0;
+}
+
 static bool is_name(const char *s, size_t n)
 {
-    const char *slash = memchr(s, '/', n), *end = s + n;
+    const char *slash, *end = s + n;
+    size_t registry = sbx_docker_registry_of(s);
 
-    if (n == 0 || n > NAME_MAX_LEN)
+    if (n == 0 || n > NAME_MAX_LEN || registry >= n)
         return false;
-    if (slash) {
-        size_t first = (size_t)(slash - s);
-        bool registry = memchr(s, '.', first) || memchr(s, ':', first) || s[0] == '[' ||
-                        (first == 9 && memcmp(s, "localhost", 9) == 0);
-
-        for (size_t i = 0; i < first; i++)
-            registry = registry || isupper((unsigned char)s[i]);
-        if (registry) {
-            if (!is_registry(s, first))
-                return false;
-            s = slash + 1;
-        }
+    if (registry > 0) {
+        if (!is_registry(s, registry))
+            return false;
+        s += registry + 1;
     }
     for (;;) {
         slash = memchr(s, '/', (size_t)(end - s));

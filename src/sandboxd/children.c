@@ -38,6 +38,7 @@ static _Noreturn void child_main(struct sbx_master *master, struct sbx_slot *slo
     struct sbx_process process = {
         .config = config,
         .agent = &master->agent,
+        .credentials = master->credentials,
         .board = master->board,
         .slot = slot,
         .role = slot->role,

@@ -146,6 +146,32 @@ static int purge(const struct sbx_config *config)
     return EXIT_SUCCESS;
 }
 
+/* Also what the file of credentials is worth, which is read for this only. */
+static int check_config(const struct sbx_config *config)
+{
+    struct sbx_err err = SBX_ERR_INIT;
+    struct sbx_docker_credentials *credentials;
+    if (sbx_credentials_open(config, &credentials, &err) < 0)
+        return fail(&err, EX_CONFIG);
+    if (sbx_docker_credentials_helpers(credentials))
+        fprintf(stderr,
+                "sandboxd: warning: %s names credential helpers, which are not run; only auths count\n",
+                config->docker_config);
+    sbx_docker_credentials_free(credentials);
+    sbx_config_print(config, stdout);
+    return EXIT_SUCCESS;
+}
+
+static int serve(struct sbx_config *config, const struct sbx_config_source *source)
+{
+    struct sbx_err err = SBX_ERR_INIT;
+    struct sbx_docker_credentials *credentials;
+    if (sbx_credentials_open(config, &credentials, &err) == 0)
+        return sbx_supervise(config, source, credentials);
+    sbx_config_done(config);
+    return fail(&err, EX_CONFIG);
+}
+
 static int status(const struct sbx_config *config)
 {
     struct sbx_err err = SBX_ERR_INIT;
@@ -194,8 +220,7 @@ int main(int argc, char **argv)
                  strcmp(config.log_format, "json") == 0, "master");
     switch (args.command) {
     case CHECK_CONFIG:
-        sbx_config_print(&config, stdout);
-        code = EXIT_SUCCESS;
+        code = check_config(&config);
         break;
     case RENDER:
         code = render(&config, args.render_file);
@@ -207,7 +232,7 @@ int main(int argc, char **argv)
         code = status(&config);
         break;
     default:
-        return sbx_supervise(&config, &source); /* owns the settings from here on */
+        return serve(&config, &source); /* owns the settings from here on */
     }
     sbx_config_done(&config);
     return code;

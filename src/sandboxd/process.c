@@ -37,6 +37,16 @@ int sbx_signals_open(struct sbx_signals *signals, struct sbx_err *err)
     return signals->term_fd < 0 ? -1 : 0;
 }
 
+int sbx_credentials_open(const struct sbx_config *config, struct sbx_docker_credentials **ret,
+                         struct sbx_err *err)
+{
+    *ret = NULL;
+    if (!config->docker_config)
+        return 0;
+    *ret = sbx_docker_credentials_load(config->docker_config, err);
+    return *ret ? 0 : sbx_err_wrap(err, "DAIV_SANDBOX_DOCKER_CONFIG");
+}
+
 void sbx_home_path(const struct sbx_config *config, const char *what, char *out, size_t size)
 {
     snprintf(out, size, "%s/%s", config->home, what);
@@ -50,8 +60,10 @@ static void notice(const char *event, const char *subject, const char *detail)
 int sbx_engine_open(struct sbx_engine_parts *parts, const struct sbx_process *process, struct sbx_err *err)
 {
     const struct sbx_config *config = process->config;
-    *parts =
-        (struct sbx_engine_parts){.engine = {.config = config, .agent = process->agent, .notice = notice}};
+    *parts = (struct sbx_engine_parts){.engine = {.config = config,
+                                                  .agent = process->agent,
+                                                  .credentials = process->credentials,
+                                                  .notice = notice}};
     sbx_home_path(config, "state", parts->state_dir, sizeof(parts->state_dir));
     sbx_home_path(config, "state/spool", parts->spool_dir, sizeof(parts->spool_dir));
     struct sbx_store_options options = {

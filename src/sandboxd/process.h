@@ -10,6 +10,7 @@
 struct sbx_process {
     const struct sbx_config *config;
     const struct sbx_agent_image *agent;
+    const struct sbx_docker_credentials *credentials; /* for registries; NULL: none */
     struct sbx_scoreboard *board;
     struct sbx_slot *slot; /* the process's own */
     enum sbx_role role;
@@ -45,6 +46,10 @@ struct sbx_engine_parts {
 int sbx_engine_open(struct sbx_engine_parts *parts, const struct sbx_process *process,
                     struct sbx_err *err) SBX_MUST_CHECK;
 void sbx_engine_close(struct sbx_engine_parts *parts);
+
+/* What DAIV_SANDBOX_DOCKER_CONFIG names, the caller's to free; NULL when it is not set. -1 INVALID. */
+int sbx_credentials_open(const struct sbx_config *config, struct sbx_docker_credentials **ret,
+                         struct sbx_err *err) SBX_MUST_CHECK;
 
 /* <home>/<what>; cut when it does not fit, which the socket's own length check reports. */
 void sbx_home_path(const struct sbx_config *config, const char *what, char *out, size_t size);

@@ -113,6 +113,7 @@ static void close_master(struct sbx_master *master)
         (void)unlink(path);
     }
     sbx_agent_image_done(&master->agent);
+    sbx_docker_credentials_free(master->credentials);
     sbx_config_done(master->config);
 }
 
@@ -122,12 +123,20 @@ static void enter(struct sbx_master *master, enum sbx_master_state state)
     master->state_since_ms = sbx_now_ms();
 }
 
+static void warn_of_helpers(const struct sbx_master *master)
+{
+    if (sbx_docker_credentials_helpers(master->credentials))
+        sbx_log(SBX_LOG_WARNING, "credential helpers are not run, only auths count", "file",
+                master->config->docker_config, NULL);
+}
+
 /* New settings for the next generation; a bad file changes nothing. What is bound to the master's life stays.
  */
 static void reload(struct sbx_master *master)
 {
     struct sbx_err err = SBX_ERR_INIT;
     struct sbx_config fresh;
+    struct sbx_docker_credentials *credentials = NULL;
     if (master->state != SBX_MASTER_NORMAL)
         return;
     if (sbx_config_load(&fresh, master->source, &err) < 0) {
@@ -139,6 +148,13 @@ static void reload(struct sbx_master *master)
         sbx_config_done(&fresh);
         return;
     }
+    if (sbx_credentials_open(&fresh, &credentials, &err) < 0) {
+        sbx_log_err(SBX_LOG_ERROR, "reload refused, the old settings stay", &err);
+        sbx_config_done(&fresh);
+        return;
+    }
+    sbx_docker_credentials_free(master->credentials);
+    master->credentials = credentials;
     sbx_config_done(master->config);
     *master->config = fresh;
     master->generation++;
@@ -146,6 +162,7 @@ static void reload(struct sbx_master *master)
                  strcmp(fresh.log_format, "json") == 0, "master");
     sbx_report_init(master->config, &master->reports, "master", &master->board->reports_dropped);
     sbx_log(SBX_LOG_INFO, "settings reloaded", NULL);
+    warn_of_helpers(master);
 }
 
 static void begin_stop(struct sbx_master *master)
@@ -320,15 +337,18 @@ static void run(struct sbx_master *master)
     }
 }
 
-int sbx_supervise(struct sbx_config *config, const struct sbx_config_source *source)
+int sbx_supervise(struct sbx_config *config, const struct sbx_config_source *source,
+                  struct sbx_docker_credentials *credentials)
 {
     struct sbx_err err = SBX_ERR_INIT;
-    struct sbx_master master = {.config = config, .source = source, .listen_fd = {-1, -1}, .pid_fd = -1};
+    struct sbx_master master = {
+        .config = config, .source = source, .credentials = credentials, .listen_fd = {-1, -1}, .pid_fd = -1};
     if (open_master(&master, &err) < 0) {
         sbx_log_err(SBX_LOG_CRITICAL, "cannot start", &err);
         close_master(&master);
         return EXIT_FAILURE;
     }
+    warn_of_helpers(&master);
     run(&master);
     sbx_log(SBX_LOG_INFO, "stopped", NULL);
     close_master(&master);

@@ -17,6 +17,7 @@ struct sbx_master {
     struct sbx_config *config;
     const struct sbx_config_source *source;
     struct sbx_agent_image agent;
+    struct sbx_docker_credentials *credentials; /* owned; NULL: none */
     struct sbx_report_queue reports;
     struct sbx_scoreboard *board;
     enum sbx_master_state state;
@@ -33,8 +34,9 @@ struct sbx_master {
     bool announced; /* READY=1 was sent */
 };
 
-/* Run until told to stop. Takes the settings over. Returns the exit code. */
-int sbx_supervise(struct sbx_config *config, const struct sbx_config_source *source);
+/* Run until told to stop. Takes settings and credentials over. Returns the exit code. */
+int sbx_supervise(struct sbx_config *config, const struct sbx_config_source *source,
+                  struct sbx_docker_credentials *credentials);
 
 /* children.c */
 

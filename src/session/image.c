@@ -33,9 +33,12 @@ static int pull(struct sbx_engine *engine, const char *image, struct sbx_err *er
         engine->notice("pull started", image, "");
     int64_t begun = sbx_now_ms();
     struct sbx_err failure = SBX_ERR_INIT;
-    int rc = sbx_docker_pull(engine->docker, engine->wait, image, NULL, engine->config->pull_timeout_ms,
-                             progress, &pulling, &failure);
+    int rc = sbx_docker_pull(engine->docker, engine->wait, image,
+                             sbx_docker_credentials_for(engine->credentials, image),
+                             engine->config->pull_timeout_ms, progress, &pulling, &failure);
     if (rc < 0) {
+        if (engine->notice)
+            engine->notice("pull failed", image, failure.msg);
         *err = failure;
         if (failure.kind == SBX_ERR_NOT_FOUND)
             err->kind = SBX_ERR_INVALID; /* the client's mistake: it named an image that does not exist */

@@ -44,6 +44,7 @@ struct sbx_config {
     struct sbx_clients clients; /* whose keys the two say */
     char *log_format;           /* "text" or "json" */
     char *docker_host;          /* DOCKER_HOST: unix:///path or tcp://host:port */
+    char *docker_config;        /* path of a Docker config.json with credentials for registries */
     char
         *home; /* DAIV_SANDBOX_HOME: run/ (sockets, pid files) and state/ (database, locks, spool) below it */
     char *metrics_listen; /* host:port */
