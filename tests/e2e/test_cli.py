@@ -3,6 +3,7 @@ import os
 import pathlib
 import re
 import subprocess
+import tempfile
 
 import pytest
 
@@ -192,3 +193,26 @@ def test_sessions_outlive_down_and_up_and_purge_removes_them(make_stack):
     assert not stack.docker.volumes(f"sandboxd.instance={stack.instance}")
     stack.up()
     assert kept.post(["true"]).status_code == 404
+
+
+def test_a_daemon_of_ours_stops_with_its_last_user_only():
+    with tempfile.TemporaryDirectory(prefix="sbx-dockerd-", dir="/var/tmp") as where:
+        # a network of its own: a daemon without a bridge would take away that of the others
+        env = {**base_environment(), "SANDBOXD_DOCKER_DIR": where, "SANDBOXD_DOCKER_OWN": "1",
+               "SANDBOXD_DOCKERD_ARGS": "--bridge=none --iptables=false --ip6tables=false"}
+        env.pop("DOCKER_HOST", None)
+
+        def dockerd(*args):
+            done = subprocess.run(["unshare", "--net", str(ROOT / "scripts" / "dockerd"), *args], env=env, capture_output=True, text=True,
+                                  timeout=120, stdin=subprocess.DEVNULL)
+            assert done.returncode == 0, done.stderr
+            return done.stdout.strip()
+
+        try:
+            host = dockerd("start", "first")
+            assert dockerd("start", "second") == host == f"unix://{where}/docker.sock"
+            dockerd("stop", "second")
+            assert pathlib.Path(where, "docker.sock").is_socket()
+        finally:
+            dockerd("stop", "first")
+        assert not pathlib.Path(where, "docker.sock").exists()
