@@ -82,6 +82,10 @@ struct sbx_session {
 int sbx_session_open(struct sbx_engine *engine, const char *id, struct sbx_session *session,
                      struct sbx_err *err) SBX_MUST_CHECK;
 
+/* The same with a wait of the caller's. */
+int sbx_session_open_within(struct sbx_engine *engine, const char *id, int64_t wait_ms,
+                            struct sbx_session *session, struct sbx_err *err) SBX_MUST_CHECK;
+
 /* End the run of an ephemeral session, close links, release the lock. err: the error the request ends with,
  * or NULL; an error that comes from the session being closed under it is rewritten to NOT_FOUND. */
 void sbx_session_done(struct sbx_session *session, struct sbx_err *err);
@@ -89,6 +93,18 @@ void sbx_session_done(struct sbx_session *session, struct sbx_err *err);
 /* Commands follow. An ephemeral session gets containers of their own for them, as the session was seeded;
  * whatever is done until sbx_session_done is done there, and gone with it. Nothing in other sessions. */
 int sbx_session_begin(struct sbx_session *session, struct sbx_err *err) SBX_MUST_CHECK;
+
+/* What a held exec has besides; see wire.h. */
+struct sbx_held_options {
+    char id[SBX_UUID_LEN + 1];
+    bool input; /* its stdin stays open for sbx_session_held */
+    bool tty;
+    bool block;
+    bool tied;
+    uint32_t rows, columns; /* 0: the default */
+    uint64_t buffer;        /* bytes; 0: the default */
+    uint64_t output_limit;  /* bytes; 0: none */
+};
 
 /* One command. */
 struct sbx_exec_spec {
@@ -102,7 +118,8 @@ struct sbx_exec_spec {
     const void *stdin_data; /* NULL: /dev/null */
     size_t stdin_len;
     bool split;
-    int64_t timeout_ms; /* 0: none */
+    int64_t timeout_ms;                  /* 0: none */
+    const struct sbx_held_options *held; /* for sbx_session_hold only */
 };
 
 struct sbx_exec_result {
@@ -123,6 +140,52 @@ int sbx_session_exec(struct sbx_session *session, const struct sbx_exec_spec *sp
                      int (*on_output)(void *arg, int channel, const void *data, size_t n,
                                       struct sbx_err *err),
                      void *arg, struct sbx_exec_result *ret, struct sbx_err *err) SBX_MUST_CHECK;
+
+/*
+ * Held execs: commands that outlive the request that starts them. The agent holds them and what they write;
+ * each call is short, so several run at once and any worker can follow them.
+ */
+struct sbx_held {
+    char id[SBX_UUID_LEN + 1];
+    char command[257]; /* its beginning */
+    bool running;
+    bool tty;
+    bool tied;
+    bool input;          /* stdin is open */
+    uint64_t first, end; /* numbers of the oldest byte of output that is kept, and of the next one */
+    uint64_t from, to;   /* of a read */
+    int64_t started_ms;  /* wall clock */
+    int64_t ended_ms;    /* 0 while it runs */
+    struct sbx_exec_result result; /* once it is over; the duration at any time */
+};
+
+/* Start one; fills *ret. CONFLICT in an ephemeral session, INVALID when it cannot run, LIMITED when too many
+ * do. */
+int sbx_session_hold(struct sbx_session *session, const struct sbx_exec_spec *spec, struct sbx_held *ret,
+                     struct sbx_err *err) SBX_MUST_CHECK;
+
+struct sbx_held_call {
+    int op;         /* enum sbx_held_op of wire.h */
+    const char *id; /* none for LIST */
+    uint64_t after; /* READ … */
+    uint64_t limit;
+    const void *data; /* INPUT; data_len is at most SBX_HELD_INPUT_MAX */
+    size_t data_len;
+    bool eof;
+    int signal;
+    uint32_t rows, columns;
+    /* READ: its output; a failure ends the call. LIST: one held exec. */
+    int (*on_output)(void *arg, int channel, const void *data, size_t n, struct sbx_err *err);
+    int (*on_held)(void *arg, const struct sbx_held *held, struct sbx_err *err);
+    void *arg;
+    struct sbx_held held; /* out: STATE and READ */
+    size_t accepted;      /* out: INPUT, bytes of data taken */
+};
+#define SBX_HELD_INPUT_MAX (256 * 1024)
+
+/* NOT_FOUND: there is no such exec; CONFLICT: it is over, its stdin is closed, it has no terminal. */
+int sbx_session_held(struct sbx_session *session, struct sbx_held_call *call,
+                     struct sbx_err *err) SBX_MUST_CHECK;
 
 /* Is this a path that a client may write: absolute, below /repo, no "..", no NUL, CR or LF? 0, or -1 with the
  * reason. Pure. */

@@ -53,6 +53,7 @@ enum sbx_frame_type {
     SBX_FRAME_WRITE =
         8, /* fields: PATH, MODE, SIZE; then DATA frames of SIZE bytes in all on the same stream */
     SBX_FRAME_DATA = 9,
+    SBX_FRAME_HELD = 10, /* fields: OP, HELD, and what the operation takes; answered by RESULT */
     /* agent → worker */
     SBX_FRAME_HELLO_ACK = 64, /* fields: VERSION, NONCE, BOOT (random id of this agent process) */
     SBX_FRAME_REFUSED = 65,   /* fields: NONCE, FENCE (newest seen), MESSAGE */
@@ -62,6 +63,7 @@ enum sbx_frame_type {
     SBX_FRAME_RESULT =
         68, /* terminal record of a WRITE or other operation. fields: STATUS (0 or errno), MESSAGE, … */
     SBX_FRAME_PONG = 69,
+    SBX_FRAME_HELD_STATE = 70, /* fields: one held exec, see below */
 };
 
 /* Why an exec ended. */
@@ -72,7 +74,44 @@ enum sbx_exit_reason {
     SBX_EXIT_CANCELLED = 3,
     SBX_EXIT_OOM = 4,
     SBX_EXIT_FAILED = 5, /* never ran: no shell, bad cwd, fork refused; MESSAGE and STATUS (errno) say why */
+    SBX_EXIT_OUTPUT_LIMIT = 6, /* it wrote more than OUTPUT_LIMIT */
 };
+
+/*
+ * Held execs: an EXEC with HELD (its id) belongs to no connection. It is answered by HELD_STATE and RESULT as
+ * soon as it is started, or by EXIT when it cannot be (REASON failed). The agent keeps what it writes in a
+ * ring of BUFFER bytes and its state until newer ones need the room. Every byte of output has a number,
+ * counted from 0 over both channels; a held exec that drops output drops the oldest.
+ *
+ * Operations of HELD frames, each answered by RESULT (STATUS ENOENT: there is no such exec) after:
+ *   STATE              HELD_STATE
+ *   LIST               HELD_STATE of each, oldest first
+ *   READ AFTER LIMIT   OUTPUT of at most LIMIT bytes from number AFTER on (without credit), then HELD_STATE
+ *                      with FROM and TO: the numbers of those bytes. FROM > AFTER: what is between is dropped
+ *   INPUT DATA EOF     RESULT has ACCEPTED, bytes of DATA that were taken; EOF counts when all were.
+ *                      EPIPE: nothing reads its stdin
+ *   SIGNAL SIGNAL      to its process group, on a terminal to the foreground group; ESRCH when it is over
+ *   RESIZE ROWS COLUMNS  ENOTTY without a terminal
+ *   CANCEL             TERM, 2 s later KILL, to the whole tree; nothing when it is over
+ *   FORGET             CANCEL, and no trace is left when it is over
+ */
+enum sbx_held_op {
+    SBX_HELD_STATE = 1,
+    SBX_HELD_LIST = 2,
+    SBX_HELD_READ = 3,
+    SBX_HELD_INPUT = 4,
+    SBX_HELD_SIGNAL = 5,
+    SBX_HELD_RESIZE = 6,
+    SBX_HELD_CANCEL = 7,
+    SBX_HELD_FORGET = 8,
+};
+
+#define SBX_HELD_ID_MAX     36
+#define SBX_HELD_RUNNING    32                 /* at once in one container; more are refused with EAGAIN */
+#define SBX_HELD_FINISHED   32                 /* kept; the oldest give way */
+#define SBX_HELD_BUFFER     (1024 * 1024)      /* default size of the ring */
+#define SBX_HELD_BUFFER_MIN (64 * 1024)        /* smaller ones become this */
+#define SBX_HELD_BUFFER_MAX (16 * 1024 * 1024) /* larger ones become this */
 
 /* Fields of structured payloads: u8 tag, u32 length, bytes. Unknown tags are skipped. Repeated tags are
  * lists. */
@@ -102,8 +141,30 @@ enum sbx_tag {
     SBX_TAG_MAX_RSS = 37, /* u64 bytes */
     SBX_TAG_DURATION_US = 38,
     SBX_TAG_PATH = 48,
-    SBX_TAG_MODE = 49, /* u32 */
-    SBX_TAG_SIZE = 50, /* u64 */
+    SBX_TAG_MODE = 49,  /* u32 */
+    SBX_TAG_SIZE = 50,  /* u64 */
+    SBX_TAG_HELD = 96,  /* text: id of a held exec */
+    SBX_TAG_OP = 97,    /* u32: enum sbx_held_op */
+    SBX_TAG_AFTER = 98, /* u64 */
+    SBX_TAG_LIMIT = 99, /* u64 */
+    SBX_TAG_TTY = 100,  /* u32: 1 = on a terminal, whose output is all on channel 1 */
+    SBX_TAG_ROWS = 101, /* u32 */
+    SBX_TAG_COLUMNS = 102,
+    SBX_TAG_BUFFER = 103,       /* u64: bytes of the ring */
+    SBX_TAG_OUTPUT_LIMIT = 104, /* u64: the exec is ended when it writes more; 0 or absent: none */
+    SBX_TAG_BLOCK = 105,        /* u32: 1 = a full ring makes the exec wait until a READ's AFTER has passed */
+    SBX_TAG_TIED = 106, /* u32: 1 = to be cancelled when a follower's client goes away; kept for the worker */
+    SBX_TAG_DATA = 107,
+    SBX_TAG_EOF = 108,      /* u32: 1 */
+    SBX_TAG_ACCEPTED = 109, /* u64 */
+    SBX_TAG_RUNNING = 110,  /* u32: 1 = not over yet; CODE, SIGNAL, REASON and the usage follow its end */
+    SBX_TAG_INPUT = 111,    /* u32: 1 = stdin is open */
+    SBX_TAG_FIRST = 112,    /* u64: number of the oldest byte kept */
+    SBX_TAG_END = 113,      /* u64: number of the next byte */
+    SBX_TAG_FROM = 114,     /* u64 */
+    SBX_TAG_TO = 115,
+    SBX_TAG_STARTED_MS = 116, /* u64: wall clock, ms since the epoch */
+    SBX_TAG_ENDED_MS = 117,
 };
 
 struct sbx_frame {

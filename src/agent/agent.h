@@ -15,6 +15,7 @@
 #include <sys/resource.h>
 #include <sys/types.h>
 
+#include "agent/hold.h"
 #include "sandboxd/wire.h"
 
 #define MS            ((int64_t)1000)
@@ -99,6 +100,7 @@ struct spawn {
     int in, out, err;
     int script;  /* descriptor to hand down as SCRIPT_FD, -1: none */
     gid_t tag;   /* 0: none */
+    bool tty;    /* `in` is a terminal, to become the command's */
     size_t slot; /* of its report */
 };
 #define SCRIPT_FD  9
@@ -128,6 +130,7 @@ struct request {
     const char *cwd;
     uint32_t timeout_ms;
     bool input, split, keep;
+    struct hold_options hold;
     int script; /* memfd of a command too big for an argument, -1 */
 };
 /* 0, or an errno with *why. request_done is due in both cases. */
@@ -145,6 +148,8 @@ struct exec {
     bool used;
     bool attached; /* somebody waits for the output and EXIT */
     bool keep;
+    bool tty;
+    struct hold *hold; /* who keeps the output; never attached then. NULL: a connection's command */
     uint32_t stream;
     gid_t tag;
     pid_t pid;
@@ -189,6 +194,17 @@ void exec_reap(int64_t now);
 void exec_watch(struct watch *watch, int64_t now);
 void exec_step(const struct watch *watch, int64_t now);
 
+/* outcome.c: how it went, as a worker is told. */
+struct outcome {
+    uint32_t code, signal, reason, status;
+    int64_t user_us, system_us, max_rss, duration_us;
+    char message[512]; /* why it never ran */
+};
+void outcome_of(const struct exec *exec, struct outcome *ret);
+/* Append its fields to a payload that has room for them; the new length. */
+#define OUTCOME_SIZE 640
+size_t outcome_put(const struct outcome *outcome, uint8_t *out, size_t size, size_t n);
+
 /* output.c */
 extern uint32_t output_drain_ms; /* longest wait for EOF after the leader's end */
 bool output_wanted(const struct exec *exec, int channel);
@@ -205,6 +221,7 @@ void input_add(struct exec *exec, const uint8_t *data, size_t n, int64_t now);
 void input_eof(struct exec *exec);
 void input_write(struct exec *exec);
 void input_close(struct exec *exec);
+size_t input_room(const struct exec *exec);
 
 /* builtin.c: in the command's process, as the user. */
 bool builtin_known(const char *name);
@@ -218,6 +235,14 @@ uint64_t memory_kills(void);
 void tree_terminate(struct exec *exec, int64_t now);
 void tree_kill(struct exec *exec, int64_t now);
 void tree_step(struct exec *exec, int64_t now);
+/* The command's process group, while its leader is not reaped. */
+void tree_signal(const struct exec *exec, int sig);
+
+/* pty.c: a terminal of the user's, both ends close-on-exec, the master's not blocking; -1 with errno. */
+int pty_open(int *ret_master, int *ret_slave, unsigned rows, unsigned columns);
+int pty_resize(int master, unsigned rows, unsigned columns);
+/* The process group in its foreground, -1. */
+pid_t pty_foreground(int master);
 
 /* proc.c: who belongs to a command. */
 struct members {

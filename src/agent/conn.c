@@ -114,11 +114,13 @@ static void dispatch(uint8_t type, uint32_t stream, const uint8_t *payload, size
 {
     if (type == SBX_FRAME_EXEC)
         exec_start(stream, payload, n, now);
+    else if (type == SBX_FRAME_HELD)
+        hold_operate(stream, payload, n, now);
     else
         file_write(stream, payload, n);
 }
 
-/* EXEC and WRITE, which may take several frames. */
+/* EXEC, HELD and WRITE, which may take several frames. */
 static void on_message(const struct sbx_frame *frame, int64_t now)
 {
     struct message *message = message_find(frame->type, frame->stream);
@@ -192,6 +194,7 @@ static void on_hello(const struct sbx_frame *frame, int64_t now)
     for (size_t i = 0; i < MAX_MESSAGES; i++)
         message_done(&conn.messages[i]);
     file_abort();
+    hold_abort();
     exec_disconnect(false, now);
     queue_forget();
     send_hello_ack(nonce);
@@ -218,6 +221,7 @@ static void on_frame(const struct sbx_frame *frame, int64_t now)
     conn.heard = now;
     switch (frame->type) {
     case SBX_FRAME_EXEC:
+    case SBX_FRAME_HELD:
     case SBX_FRAME_WRITE:
         on_message(frame, now);
         break;

@@ -79,9 +79,21 @@ static int make_pipe(int fds[2], int ours)
     return fcntl(fds[ours], F_SETFL, O_NONBLOCK);
 }
 
+/* A terminal is all three. */
+static int open_terminal(struct pipes *pipes, const struct hold_options *options)
+{
+    if (pty_open(&pipes->out[0], &pipes->in[0], options->rows, options->columns) < 0 ||
+        (pipes->in[1] = fcntl(pipes->out[0], F_DUPFD_CLOEXEC, 0)) < 0 ||
+        (pipes->out[1] = fcntl(pipes->in[0], F_DUPFD_CLOEXEC, 0)) < 0)
+        return -1;
+    return 0;
+}
+
 static int open_pipes(struct pipes *pipes, const struct request *request)
 {
     *pipes = (struct pipes){{-1, -1}, {-1, -1}, {-1, -1}};
+    if (request->hold.tty)
+        return open_terminal(pipes, &request->hold);
     if (request->input ? make_pipe(pipes->in, 1) < 0
                        : (pipes->in[0] = open("/dev/null", O_RDONLY | O_CLOEXEC)) < 0)
         return -1;
@@ -90,15 +102,16 @@ static int open_pipes(struct pipes *pipes, const struct request *request)
     return 0;
 }
 
-static void start(uint32_t stream, struct exec *exec, const struct request *request,
-                  const struct shell *shell, int64_t now)
+/* hold: for a held exec, else NULL. false: it was refused. */
+static bool start(uint32_t stream, struct exec *exec, const struct request *request,
+                  const struct shell *shell, struct hold *hold, int64_t now)
 {
     struct pipes pipes;
 
     if (open_pipes(&pipes, request) < 0) {
         refuse_because(stream, errno, "cannot make pipes for the command");
         close_pipes(&pipes);
-        return;
+        return false;
     }
     struct spawn spawn = {.builtin = request->builtin,
                           .shell = shell->path,
@@ -107,20 +120,23 @@ static void start(uint32_t stream, struct exec *exec, const struct request *requ
                           .cwd = request->cwd,
                           .in = pipes.in[0],
                           .out = pipes.out[1],
-                          .err = request->split ? pipes.err[1] : pipes.out[1],
+                          .err = pipes.err[1] >= 0 ? pipes.err[1] : pipes.out[1],
                           .script = request->script,
                           .tag = proc_next_tag(),
+                          .tty = request->hold.tty,
                           .slot = (size_t)(exec - execs)};
     pid_t pid = spawn_process(&spawn);
     if (pid < 0) {
         refuse_because(stream, errno, "cannot start a process");
         close_pipes(&pipes);
-        return;
+        return false;
     }
     *exec =
         (struct exec){.used = true,
-                      .attached = true,
+                      .attached = hold == NULL,
                       .keep = request->keep,
+                      .tty = request->hold.tty,
+                      .hold = hold,
                       .stream = stream,
                       .tag = spawn.tag,
                       .pid = pid,
@@ -135,6 +151,22 @@ static void start(uint32_t stream, struct exec *exec, const struct request *requ
     text_join(exec->program, sizeof(exec->program), request->argv[0], NULL);
     pipes.out[0] = pipes.err[0] = pipes.in[1] = -1;
     close_pipes(&pipes);
+    return true;
+}
+
+static void start_held(uint32_t stream, struct exec *exec, const struct request *request,
+                       const struct shell *shell, int64_t now)
+{
+    const char *why = NULL;
+    int err = 0;
+    struct hold *hold = hold_new(request, &err, &why);
+
+    if (!hold)
+        exec_refuse(stream, 126, err, why);
+    else if (start(stream, exec, request, shell, hold, now))
+        hold_begin(hold, exec, stream);
+    else
+        hold_free(hold);
 }
 
 void exec_start(uint32_t stream, const uint8_t *payload, size_t n, int64_t now)
@@ -159,8 +191,10 @@ void exec_start(uint32_t stream, const uint8_t *payload, size_t n, int64_t now)
         refuse_because(stream, err, why);
     else if (err != 0)
         exec_refuse(stream, 126, err, why);
+    else if (request.hold.id[0])
+        start_held(stream, exec, &request, &shell, now);
     else
-        start(stream, exec, &request, &shell, now);
+        (void)start(stream, exec, &request, &shell, NULL, now);
     request_done(&request);
 }
 
@@ -229,62 +263,28 @@ void exec_watch(struct watch *watch, int64_t now)
     }
 }
 
-static void send_failed(const struct exec *exec, struct spawn_report report)
+static void send_exit(const struct exec *exec, const struct outcome *outcome)
 {
-    char message[512];
-
-    switch (report.step) {
-    case SPAWN_CWD:
-        text_join(message, sizeof(message), "cannot change to directory '", exec->cwd,
-                  "': ", text_errno(report.err), NULL);
-        break;
-    case SPAWN_EXEC:
-        text_join(message, sizeof(message), "cannot run '", exec->program, "': ", text_errno(report.err),
-                  NULL);
-        break;
-    default:
-        text_join(message, sizeof(message), "cannot take the user's identity: ", text_errno(report.err),
-                  NULL);
-        break;
-    }
-    bool missing = report.step == SPAWN_EXEC && report.err == ENOENT;
-    exec_refuse(exec->stream, missing ? 127 : 126, report.err, message);
-}
-
-static void send_exit(const struct exec *exec)
-{
-    uint8_t out[256];
-    /* a leader that could not be killed (it sleeps in the kernel) counts as killed */
-    int status = exec->reaped ? exec->status : SIGKILL;
-    uint32_t sig = WIFSIGNALED(status) ? (uint32_t)WTERMSIG(status) : 0;
-    uint32_t code = sig ? 128 + sig : (uint32_t)WEXITSTATUS(status);
-    uint32_t reason = exec->reason != SBX_EXIT_EXITED                         ? exec->reason
-                      : code == 128 + SIGKILL && memory_kills() > exec->kills ? SBX_EXIT_OOM
-                      : sig                                                   ? SBX_EXIT_SIGNALLED
-                                                                              : SBX_EXIT_EXITED;
-    int64_t end = exec->reaped && exec->ending == NOT_ENDING ? exec->ended : now_us();
-
-    size_t n = sbx_field_put_u32(out, sizeof(out), 0, SBX_TAG_CODE, reason == SBX_EXIT_TIMEOUT ? 124 : code);
-    n = sbx_field_put_u32(out, sizeof(out), n, SBX_TAG_SIGNAL, sig);
-    n = sbx_field_put_u32(out, sizeof(out), n, SBX_TAG_REASON, reason);
-    n = sbx_field_put_u64(out, sizeof(out), n, SBX_TAG_USER_US, (uint64_t)exec->user_us);
-    n = sbx_field_put_u64(out, sizeof(out), n, SBX_TAG_SYSTEM_US, (uint64_t)exec->system_us);
-    n = sbx_field_put_u64(out, sizeof(out), n, SBX_TAG_MAX_RSS, (uint64_t)exec->max_rss);
-    n = sbx_field_put_u64(out, sizeof(out), n, SBX_TAG_DURATION_US, (uint64_t)(end - exec->started));
-    conn_send(SBX_FRAME_EXIT, exec->stream, out, n);
+    uint8_t out[OUTCOME_SIZE];
+    conn_send(SBX_FRAME_EXIT, exec->stream, out, outcome_put(outcome, out, sizeof(out), 0));
 }
 
 static void finish(struct exec *exec)
 {
-    struct spawn_report report = spawn_report((size_t)(exec - execs));
-    if (exec->attached && exec->reaped && report.step != SPAWN_OK)
-        send_failed(exec, report);
+    struct outcome outcome;
+
+    outcome_of(exec, &outcome);
+    if (exec->hold)
+        hold_end(exec->hold, &outcome);
     else if (exec->attached)
-        send_exit(exec);
+        send_exit(exec, &outcome);
     input_close(exec);
-    for (int channel = 0; channel < 2; channel++)
-        if (exec->out[channel] >= 0)
+    for (int channel = 0; channel < 2; channel++) {
+        if (exec->out[channel] >= 0 && exec->tty) /* its end hangs up on whoever is left on the terminal */
+            close(exec->out[channel]);
+        else if (exec->out[channel] >= 0)
             linger_add(exec->out[channel]);
+    }
     exec->used = false;
 }
 

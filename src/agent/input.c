@@ -11,6 +11,10 @@
 
 static void send_credit(struct exec *exec)
 {
+    if (exec->hold) { /* each INPUT has its own answer */
+        exec->in_credit = 0;
+        return;
+    }
     if (exec->in_credit == 0 || (exec->in_credit < CREDIT_STEP && exec->ring.len > 0))
         return;
     uint32_t n = (uint32_t)exec->in_credit;
@@ -92,8 +96,18 @@ void input_add(struct exec *exec, const uint8_t *data, size_t n, int64_t now)
     input_write(exec);
 }
 
+/* A terminal has no end: a program reads one where this character stands at the start of a line. */
 void input_eof(struct exec *exec)
 {
-    exec->in_eof = true;
+    static const uint8_t end_of_transmission = 4;
+    if (exec->tty)
+        (void)ring_add(&exec->ring, &end_of_transmission, 1);
+    else
+        exec->in_eof = true;
     input_write(exec);
+}
+
+size_t input_room(const struct exec *exec)
+{
+    return exec->in >= 0 && !exec->in_eof ? SBX_WIRE_WINDOW - exec->ring.len : 0;
 }

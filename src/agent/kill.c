@@ -19,7 +19,7 @@
 
 /* The group can be signalled as such while its leader is not reaped; later its number may be somebody else's.
  * A leader that was forked just now has no group yet. */
-static void signal_group(const struct exec *exec, int sig)
+void tree_signal(const struct exec *exec, int sig)
 {
     if (!exec->reaped && kill(-exec->pid, sig) < 0)
         kill(exec->pid, sig);
@@ -38,8 +38,8 @@ void tree_terminate(struct exec *exec, int64_t now)
     exec->ending = GRACE;
     exec->grace_until = now + GRACE_PERIOD;
     exec->scan_pause = FIRST_PAUSE;
-    signal_group(exec, SIGTERM);
-    signal_group(exec, SIGCONT); /* a stopped process would not see it */
+    tree_signal(exec, SIGTERM);
+    tree_signal(exec, SIGCONT); /* a stopped process would not see it */
     (void)proc_signal(exec, SIGTERM);
     next_scan(exec, now);
 }
@@ -52,7 +52,7 @@ void tree_kill(struct exec *exec, int64_t now)
     exec->give_up = now + GIVE_UP;
     exec->scans = 0;
     exec->scan_pause = FIRST_PAUSE;
-    signal_group(exec, SIGKILL);
+    tree_signal(exec, SIGKILL);
     exec->scan_at = now;
 }
 

@@ -21,6 +21,8 @@ bool output_wanted(const struct exec *exec, int channel)
 {
     if (exec->out[channel] < 0)
         return false;
+    if (exec->hold)
+        return hold_wants(exec->hold, channel);
     return !exec->attached || (exec->credit > 1 && queue_output_frames() > 0);
 }
 
@@ -36,10 +38,11 @@ static void count(struct exec *exec, int channel, size_t n)
     exec->owed[channel] -= n < exec->owed[channel] ? n : exec->owed[channel];
 }
 
-/* Nobody waits for it: keep the writer going. */
+/* Into its hold, or nobody waits for it: keep the writer going. */
 static void discard(struct exec *exec, int channel)
 {
-    ssize_t n = read(exec->out[channel], scratch, sizeof(scratch));
+    ssize_t n = exec->hold ? hold_read(exec->hold, channel, exec->out[channel])
+                           : read(exec->out[channel], scratch, sizeof(scratch));
     if (n > 0)
         count(exec, channel, (size_t)n);
     else if (n == 0 || errno != EAGAIN)

@@ -115,6 +115,8 @@ static void take_option(struct request *request, const struct sbx_field *field)
         request->split = flag(field);
     else if (field->tag == SBX_TAG_KEEP)
         request->keep = flag(field);
+    else
+        hold_option(&request->hold, field);
 }
 
 static int parse_commands(struct request *request, char **arena, const uint8_t *payload, size_t n,

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -56,6 +57,8 @@ static _Noreturn void run_child(const struct spawn *spawn)
     setsid();
     volunteer_for_oom();
     if (dup2(spawn->in, 0) < 0 || dup2(spawn->out, 1) < 0 || dup2(spawn->err, 2) < 0)
+        fail(spawn, SPAWN_EXEC);
+    if (spawn->tty && ioctl(0, TIOCSCTTY, 0) < 0)
         fail(spawn, SPAWN_EXEC);
     /* only now: one of the three may have had that number */
     if (spawn->script >= 0 && hand_down(spawn->script, SCRIPT_FD) < 0)

@@ -9,6 +9,7 @@
 #include "sandboxd/wire.h"
 
 #define SBX_SESSION_GONE "Session not found or already closed"
+#define SBX_EXEC_GONE    "Exec not found or forgotten"
 
 /* Where the agent's volume is mounted, and its program there. */
 #define SBX_AGENT_DIR  "/.sandboxd"
@@ -185,6 +186,11 @@ int sbx_link_greet(struct sbx_link *link, struct sbx_err *err) SBX_MUST_CHECK;
 int sbx_link_exec(struct sbx_link *link, const struct sbx_exec_spec *spec,
                   int (*on_output)(void *arg, int channel, const void *data, size_t n, struct sbx_err *err),
                   void *arg, struct sbx_exec_result *ret, struct sbx_err *err) SBX_MUST_CHECK;
+
+/* One operation on held execs; spec: start one (call then only says whom to tell). -1 when it could not be
+ * asked or answered; else what the agent says is in *ret_status (0 or errno) and message. */
+int sbx_link_held(struct sbx_link *link, const struct sbx_exec_spec *spec, struct sbx_held_call *call,
+                  int *ret_status, char message[256], struct sbx_err *err) SBX_MUST_CHECK;
 
 /* Files one after another on the same connection without waiting in between; fills status and reason of each.
  */

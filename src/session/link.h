@@ -42,6 +42,13 @@ int sbx_link_pump(struct sbx_link *link, int timeout_ms, struct sbx_err *err) SB
  * agent refused us. */
 int sbx_link_next(struct sbx_link *link, struct sbx_frame *ret, struct sbx_err *err) SBX_MUST_CHECK;
 
+/* Queue the EXEC of a command. INVALID when it is too large. */
+int sbx_link_put_exec(struct sbx_link *link, uint32_t stream, const struct sbx_exec_spec *spec,
+                      struct sbx_err *err) SBX_MUST_CHECK;
+
+/* One field of an EXIT (or HELD_STATE) into *ret; other fields are passed over. */
+void sbx_link_decode_exit(const struct sbx_field *field, struct sbx_exec_result *ret);
+
 /* Try to tell the agent to end stream's command; for a request that is going down anyway, so failures are
  * ignored. */
 void sbx_link_abandon(struct sbx_link *link, uint32_t stream);

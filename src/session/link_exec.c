@@ -34,13 +34,28 @@ static size_t put_list(uint8_t *out, size_t size, size_t n, uint8_t tag, const c
     return n;
 }
 
-static int put_exec(struct sbx_link *link, uint32_t stream, const struct sbx_exec_spec *spec,
-                    struct sbx_err *err)
+/* What a held exec has besides: at most HELD_SIZE bytes. */
+#define HELD_SIZE 160
+static size_t put_held(uint8_t *out, size_t size, size_t n, const struct sbx_held_options *held)
+{
+    n = sbx_field_put(out, size, n, SBX_TAG_HELD, held->id, strlen(held->id));
+    n = sbx_field_put_u32(out, size, n, SBX_TAG_TTY, held->tty);
+    n = sbx_field_put_u32(out, size, n, SBX_TAG_ROWS, held->rows);
+    n = sbx_field_put_u32(out, size, n, SBX_TAG_COLUMNS, held->columns);
+    n = sbx_field_put_u32(out, size, n, SBX_TAG_BLOCK, held->block);
+    n = sbx_field_put_u32(out, size, n, SBX_TAG_TIED, held->tied);
+    n = sbx_field_put_u64(out, size, n, SBX_TAG_BUFFER, held->buffer);
+    return sbx_field_put_u64(out, size, n, SBX_TAG_OUTPUT_LIMIT, held->output_limit);
+}
+
+int sbx_link_put_exec(struct sbx_link *link, uint32_t stream, const struct sbx_exec_spec *spec,
+                      struct sbx_err *err)
 {
     size_t cwd = spec->cwd ? strlen(spec->cwd) : 0;
     size_t builtin = spec->builtin ? strlen(spec->builtin) : 0;
     size_t size = sbx_field_size(spec->command_len) + sbx_field_size(builtin) + list_size(spec->argv) +
-                  list_size(spec->env) + sbx_field_size(cwd) + 3 * sbx_field_size(sizeof(uint32_t));
+                  list_size(spec->env) + sbx_field_size(cwd) + 3 * sbx_field_size(sizeof(uint32_t)) +
+                  HELD_SIZE;
     if (size > SBX_MESSAGE_MAX)
         return sbx_err_set(err, SBX_ERR_INVALID, "the command and its environment are larger than %d bytes",
                            SBX_MESSAGE_MAX);
@@ -49,8 +64,11 @@ static int put_exec(struct sbx_link *link, uint32_t stream, const struct sbx_exe
         return sbx_err_set(err, SBX_ERR_INTERNAL, "out of memory for a command of %zu bytes", size);
     size_t n = 0;
     n = sbx_field_put_u32(payload, size, n, SBX_TAG_TIMEOUT_MS, (uint32_t)spec->timeout_ms);
-    n = sbx_field_put_u32(payload, size, n, SBX_TAG_STDIN, spec->stdin_data ? 1 : 0);
+    n = sbx_field_put_u32(payload, size, n, SBX_TAG_STDIN,
+                          spec->stdin_data || (spec->held && spec->held->input) ? 1 : 0);
     n = sbx_field_put_u32(payload, size, n, SBX_TAG_SPLIT, spec->split ? 1 : 0);
+    if (spec->held)
+        n = put_held(payload, size, n, spec->held);
     if (cwd > 0)
         n = sbx_field_put(payload, size, n, SBX_TAG_CWD, spec->cwd, cwd);
     if (builtin > 0)
@@ -85,45 +103,49 @@ static int feed_stdin(struct running *run, struct sbx_err *err)
     return sbx_link_put(run->link, SBX_FRAME_STDIN_EOF, run->stream, NULL, 0, err);
 }
 
+void sbx_link_decode_exit(const struct sbx_field *field, struct sbx_exec_result *ret)
+{
+    uint32_t u32 = 0;
+    uint64_t u64 = 0;
+    (void)sbx_field_u32(field, &u32);
+    (void)sbx_field_u64(field, &u64);
+    switch (field->tag) {
+    case SBX_TAG_CODE:
+        ret->code = (int)u32;
+        break;
+    case SBX_TAG_SIGNAL:
+        ret->signal = (int)u32;
+        break;
+    case SBX_TAG_REASON:
+        ret->reason = (int)u32;
+        break;
+    case SBX_TAG_USER_US:
+        ret->user_us = (int64_t)u64;
+        break;
+    case SBX_TAG_SYSTEM_US:
+        ret->system_us = (int64_t)u64;
+        break;
+    case SBX_TAG_MAX_RSS:
+        ret->max_rss_bytes = (int64_t)u64;
+        break;
+    case SBX_TAG_DURATION_US:
+        ret->duration_us = (int64_t)u64;
+        break;
+    case SBX_TAG_MESSAGE:
+        snprintf(ret->message, sizeof(ret->message), "%.*s", (int)field->len, (const char *)field->data);
+        break;
+    default:
+        break;
+    }
+}
+
 static void decode_exit(const struct sbx_frame *frame, struct sbx_exec_result *ret)
 {
     *ret = (struct sbx_exec_result){0};
     struct sbx_field field;
     size_t off = 0;
-    while (sbx_field_next(frame->payload, frame->len, &off, &field)) {
-        uint32_t u32 = 0;
-        uint64_t u64 = 0;
-        (void)sbx_field_u32(&field, &u32);
-        (void)sbx_field_u64(&field, &u64);
-        switch (field.tag) {
-        case SBX_TAG_CODE:
-            ret->code = (int)u32;
-            break;
-        case SBX_TAG_SIGNAL:
-            ret->signal = (int)u32;
-            break;
-        case SBX_TAG_REASON:
-            ret->reason = (int)u32;
-            break;
-        case SBX_TAG_USER_US:
-            ret->user_us = (int64_t)u64;
-            break;
-        case SBX_TAG_SYSTEM_US:
-            ret->system_us = (int64_t)u64;
-            break;
-        case SBX_TAG_MAX_RSS:
-            ret->max_rss_bytes = (int64_t)u64;
-            break;
-        case SBX_TAG_DURATION_US:
-            ret->duration_us = (int64_t)u64;
-            break;
-        case SBX_TAG_MESSAGE:
-            snprintf(ret->message, sizeof(ret->message), "%.*s", (int)field.len, (const char *)field.data);
-            break;
-        default:
-            break;
-        }
-    }
+    while (sbx_field_next(frame->payload, frame->len, &off, &field))
+        sbx_link_decode_exit(&field, ret);
 }
 
 static int take_output(struct running *run, const struct sbx_frame *frame,
@@ -181,7 +203,7 @@ int sbx_link_exec(struct sbx_link *link, const struct sbx_exec_spec *spec,
     struct running run = {
         .link = link, .spec = spec, .stream = sbx_link_stream(link), .stdin_credit = SBX_WIRE_WINDOW};
     SBX_SPAN("agent", "run a command");
-    if (put_exec(link, run.stream, spec, err) < 0)
+    if (sbx_link_put_exec(link, run.stream, spec, err) < 0)
         return -1;
     int64_t late = spec->timeout_ms > 0 ? sbx_now_ms() + spec->timeout_ms + AGENT_LATE_MS : 0;
     for (;;) {

@@ -30,12 +30,17 @@ static int busy(struct sbx_session *session, const char *id, struct sbx_err *err
 int sbx_session_open(struct sbx_engine *engine, const char *id, struct sbx_session *session,
                      struct sbx_err *err)
 {
+    return sbx_session_open_within(engine, id, engine->config->session_lock_wait_ms, session, err);
+}
+
+int sbx_session_open_within(struct sbx_engine *engine, const char *id, int64_t wait_ms,
+                            struct sbx_session *session, struct sbx_err *err)
+{
     *session = (struct sbx_session){.engine = engine, .lock = SBX_LOCK_INIT};
     sbx_record_init(&session->record);
     if (!sbx_is_uuid(id))
         return sbx_err_set(err, SBX_ERR_NOT_FOUND, SBX_SESSION_GONE);
-    if (sbx_store_lock(engine->store, engine->wait, id, engine->config->session_lock_wait_ms, &session->lock,
-                       err) < 0)
+    if (sbx_store_lock(engine->store, engine->wait, id, wait_ms, &session->lock, err) < 0)
         return busy(session, id, err);
     int rc = sbx_session_find(engine, id, &session->record, err);
     if (rc == 0 && session->record.state == SBX_SESSION_READY)

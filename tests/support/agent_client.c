@@ -309,6 +309,12 @@ void agent_request_u32(struct agent_request *request, uint8_t tag, uint32_t valu
     request->len = sbx_field_put_u32(request->bytes, request->size, request->len, tag, value);
 }
 
+void agent_request_u64(struct agent_request *request, uint8_t tag, uint64_t value)
+{
+    request_grow(request, sbx_field_size(8));
+    request->len = sbx_field_put_u64(request->bytes, request->size, request->len, tag, value);
+}
+
 void agent_request_send(struct agent *agent, struct agent_request *request, uint8_t type, uint32_t stream)
 {
     agent_send_message(agent, type, stream, request->bytes, request->len);

@@ -67,6 +67,7 @@ struct agent_request {
 void agent_request_init(struct agent_request *request);
 void agent_request_text(struct agent_request *request, uint8_t tag, const char *text);
 void agent_request_u32(struct agent_request *request, uint8_t tag, uint32_t value);
+void agent_request_u64(struct agent_request *request, uint8_t tag, uint64_t value);
 /* Send and release it. */
 void agent_request_send(struct agent *agent, struct agent_request *request, uint8_t type, uint32_t stream);
 
