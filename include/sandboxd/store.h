@@ -19,9 +19,14 @@ enum sbx_session_state {
     SBX_SESSION_CREATING = 1, /* its maker is at work, or died at it */
     SBX_SESSION_READY = 2,
     SBX_SESSION_CLOSING = 3, /* what is left of it is being removed */
+    SBX_SESSION_STOPPED = 4, /* closed, and kept for a while: its containers are stopped */
 };
 
-/* A session. Strings live in the record and are empty when there is none; `options` is heap memory. */
+/* Hashes of a record, in hexadecimal. */
+#define SBX_RECORD_HASH_SIZE 65
+
+/* A session. Strings live in the record and are empty when there is none; `options` and `labels` are heap
+ * memory. */
 struct sbx_record {
     char id[SBX_UUID_LEN + 1];
     enum sbx_session_state state;
@@ -36,8 +41,16 @@ struct sbx_record {
     bool ephemeral;
     bool seeded;
     char *options;      /* JSON: environment, memory_bytes, cpus, network_enabled …; owned, may be NULL */
+    char *labels;       /* JSON object of strings, the client's own; owned, may be NULL */
     int64_t created_ms; /* wall clock */
     int64_t used_ms;
+    int64_t idle_ms;    /* it ends when it was not used for that long; 0: no limit */
+    int64_t expires_ms; /* wall clock: it ends then, used or not; 0: no limit */
+    int64_t stopped_ms; /* wall clock; while STOPPED */
+    /* Of a session made with an Idempotency-Key: what tells the client and the key, and the body of that
+     * create. At most one session has a key; it is free again when the session is CLOSING. */
+    char key[SBX_RECORD_HASH_SIZE];
+    char body[SBX_RECORD_HASH_SIZE];
 };
 
 void sbx_record_init(struct sbx_record *record);
@@ -64,13 +77,17 @@ int sbx_store_ping(struct sbx_store *store, struct sbx_err *err) SBX_MUST_CHECK;
  * handle. */
 const char *sbx_store_instance(struct sbx_store *store);
 
-/* Add a record; CONFLICT when the id exists. */
+/* Add a record; CONFLICT when the id exists, or another session has its key. */
 int sbx_store_insert(struct sbx_store *store, const struct sbx_record *record,
                      struct sbx_err *err) SBX_MUST_CHECK;
 
 /* NOT_FOUND when there is none. *ret must be initialised; it is released before it is filled. */
 int sbx_store_get(struct sbx_store *store, const char *id, struct sbx_record *ret,
                   struct sbx_err *err) SBX_MUST_CHECK;
+
+/* The session that has a key (not ""); else as sbx_store_get. */
+int sbx_store_find_key(struct sbx_store *store, const char *key, struct sbx_record *ret,
+                       struct sbx_err *err) SBX_MUST_CHECK;
 
 /* CREATING → READY with container, helper, volume taken from the record. NOT_FOUND when the record is gone or
  * no longer CREATING (then its maker must remove what it made). */
@@ -84,7 +101,19 @@ int sbx_store_set_seeded(struct sbx_store *store, const char *id, struct sbx_err
 /* Any state → CLOSING; NOT_FOUND when there is no record. */
 int sbx_store_set_closing(struct sbx_store *store, const char *id, struct sbx_err *err) SBX_MUST_CHECK;
 
-/* Note the time of use. Written lazily: at most every 30 s a session, without fsync. */
+/* READY → STOPPED, now; nothing when it is STOPPED. NOT_FOUND when it is neither. */
+int sbx_store_set_stopped(struct sbx_store *store, const char *id, struct sbx_err *err) SBX_MUST_CHECK;
+
+/* STOPPED → READY, used now; NOT_FOUND when it is not STOPPED. */
+int sbx_store_set_resumed(struct sbx_store *store, const char *id, struct sbx_err *err) SBX_MUST_CHECK;
+
+/* Write labels, idle_ms, expires_ms and used_ms of the record; NOT_FOUND when the session is neither READY
+ * nor STOPPED. */
+int sbx_store_update(struct sbx_store *store, const struct sbx_record *record,
+                     struct sbx_err *err) SBX_MUST_CHECK;
+
+/* Note the time of use. Written lazily, at most every 30 s a session or twenty times in its idle limit, and
+ * without fsync. */
 int sbx_store_touch(struct sbx_store *store, const struct sbx_record *record,
                     struct sbx_err *err) SBX_MUST_CHECK;
 

@@ -5,8 +5,10 @@
 
 #include "sandboxd/store.h"
 
-/* Last-used times closer than this to the recorded one are not written (sbx_store_touch). */
-#define SBX_STORE_TOUCH_MS 30000
+/* Last-used times closer than this to the recorded one are not written (sbx_store_touch), or than this part
+ * of the idle limit. */
+#define SBX_STORE_TOUCH_MS   30000
+#define SBX_STORE_TOUCH_PART 20
 
 /* Contracts as in store.h unless said otherwise. */
 struct sbx_store_ops {
@@ -15,11 +17,16 @@ struct sbx_store_ops {
 
     int (*insert)(struct sbx_store *store, const struct sbx_record *record, struct sbx_err *err);
     int (*get)(struct sbx_store *store, const char *id, struct sbx_record *ret, struct sbx_err *err);
+    int (*find_key)(struct sbx_store *store, const char *key, struct sbx_record *ret, struct sbx_err *err);
     int (*set_ready)(struct sbx_store *store, const struct sbx_record *record, struct sbx_err *err);
     int (*set_seeded)(struct sbx_store *store, const char *id, struct sbx_err *err);
     int (*set_closing)(struct sbx_store *store, const char *id, struct sbx_err *err);
-    /* Write now_ms unless what is stored is within SBX_STORE_TOUCH_MS of it. */
-    int (*touch)(struct sbx_store *store, const char *id, int64_t now_ms, struct sbx_err *err);
+    int (*set_stopped)(struct sbx_store *store, const char *id, struct sbx_err *err);
+    int (*set_resumed)(struct sbx_store *store, const char *id, struct sbx_err *err);
+    int (*update)(struct sbx_store *store, const struct sbx_record *record, struct sbx_err *err);
+    /* Write now_ms unless what is stored is within lazy_ms of it. */
+    int (*touch)(struct sbx_store *store, const char *id, int64_t now_ms, int64_t lazy_ms,
+                 struct sbx_err *err);
     int (*delete)(struct sbx_store *store, const char *id, struct sbx_err *err);
     /* The first n records with id > after into out[] (initialised); how many there were, or -1. */
     int (*page)(struct sbx_store *store, const char *after, int n, struct sbx_record *out,

@@ -11,6 +11,7 @@
 #define SBX_REDIS_PREFIX   "sandboxd:"
 #define SBX_REDIS_INDEX    SBX_REDIS_PREFIX "sessions" /* sorted set of ids, all of score 0 */
 #define SBX_REDIS_RECORD   SBX_REDIS_PREFIX "session:" /* + id: hash */
+#define SBX_REDIS_KEY      SBX_REDIS_PREFIX "key:"     /* + key of a record: its id */
 #define SBX_REDIS_LOCK     SBX_REDIS_PREFIX "lock:"    /* + id: token of the holder, with a TTL */
 #define SBX_REDIS_FENCE    SBX_REDIS_PREFIX "fence:"   /* + id: newest fence */
 #define SBX_REDIS_LEASE    SBX_REDIS_PREFIX "lease:"   /* + name: holder, with a TTL */
@@ -18,7 +19,7 @@
 #define SBX_REDIS_PING     "sandboxd:ping"
 
 /* Arguments of a command or script, EVALSHA's own three not counted. */
-#define SBX_REDIS_MAX_ARGS 40
+#define SBX_REDIS_MAX_ARGS 64
 
 struct sbx_redis {
     struct sbx_store base;
@@ -34,6 +35,9 @@ enum sbx_redis_script {
     SBX_REDIS_DO_READY,
     SBX_REDIS_DO_SEEDED,
     SBX_REDIS_DO_CLOSING,
+    SBX_REDIS_DO_STOPPED,
+    SBX_REDIS_DO_RESUMED,
+    SBX_REDIS_DO_UPDATE,
     SBX_REDIS_DO_TOUCH,
     SBX_REDIS_DO_DELETE,
     SBX_REDIS_DO_LEASE,

@@ -22,12 +22,19 @@ enum field {
     F_CREATED_MS,
     F_USED_MS,
     F_OPTIONS,
+    F_LABELS,
+    F_IDLE_MS,
+    F_EXPIRES_MS,
+    F_STOPPED_MS,
+    F_KEY,
+    F_BODY,
     FIELDS,
 };
 
 static const char *const names[FIELDS] = {
-    "id",     "state",         "owner",     "replica", "worker_pid", "image",   "container", "helper",
-    "volume", "extract_patch", "ephemeral", "seeded",  "created_ms", "used_ms", "options",
+    "id",      "state",  "owner",         "replica",    "worker_pid", "image",      "container",
+    "helper",  "volume", "extract_patch", "ephemeral",  "seeded",     "created_ms", "used_ms",
+    "options", "labels", "idle_ms",       "expires_ms", "stopped_ms", "key",        "body",
 };
 
 static struct sbx_redis *self(struct sbx_store *store)
@@ -51,6 +58,15 @@ static int64_t number_of(const redisReply *row, enum field field)
     return strtoll(text_of(row, field), NULL, 10);
 }
 
+/* A field that is missing, as in records of earlier versions, stays NULL. */
+static int dup_text(const redisReply *row, enum field field, char **ret)
+{
+    if (row->element[field]->type == REDIS_REPLY_NIL)
+        return 0;
+    *ret = strdup(text_of(row, field));
+    return *ret ? 0 : -1;
+}
+
 static int read_row(const redisReply *row, struct sbx_record *ret, struct sbx_err *err)
 {
     sbx_record_done(ret);
@@ -68,11 +84,14 @@ static int read_row(const redisReply *row, struct sbx_record *ret, struct sbx_er
     ret->seeded = number_of(row, F_SEEDED) != 0;
     ret->created_ms = number_of(row, F_CREATED_MS);
     ret->used_ms = number_of(row, F_USED_MS);
-    if (row->element[F_OPTIONS]->type == REDIS_REPLY_NIL)
-        return 0;
-    ret->options = strdup(text_of(row, F_OPTIONS));
-    return ret->options ? 0
-                        : sbx_err_set(err, SBX_ERR_INTERNAL, "out of memory for the options of a session");
+    ret->idle_ms = number_of(row, F_IDLE_MS);
+    ret->expires_ms = number_of(row, F_EXPIRES_MS);
+    ret->stopped_ms = number_of(row, F_STOPPED_MS);
+    strlcpy(ret->key, text_of(row, F_KEY), sizeof(ret->key));
+    strlcpy(ret->body, text_of(row, F_BODY), sizeof(ret->body));
+    if (dup_text(row, F_OPTIONS, &ret->options) < 0 || dup_text(row, F_LABELS, &ret->labels) < 0)
+        return sbx_err_set(err, SBX_ERR_INTERNAL, "out of memory for the record of a session");
+    return 0;
 }
 
 static bool is_row(const redisReply *reply)
@@ -82,7 +101,7 @@ static bool is_row(const redisReply *reply)
 
 static int insert(struct sbx_store *store, const struct sbx_record *record, struct sbx_err *err)
 {
-    char name[SBX_REDIS_KEY_SIZE];
+    char name[SBX_REDIS_KEY_SIZE], key[SBX_REDIS_KEY_SIZE];
     struct sbx_redis_number state = sbx_redis_number(record->state);
     struct sbx_redis_number pid = sbx_redis_number(record->worker_pid);
     struct sbx_redis_number extract = sbx_redis_number(record->extract_patch);
@@ -90,6 +109,9 @@ static int insert(struct sbx_store *store, const struct sbx_record *record, stru
     struct sbx_redis_number seeded = sbx_redis_number(record->seeded);
     struct sbx_redis_number created = sbx_redis_number(record->created_ms);
     struct sbx_redis_number used = sbx_redis_number(record->used_ms);
+    struct sbx_redis_number idle = sbx_redis_number(record->idle_ms);
+    struct sbx_redis_number expires = sbx_redis_number(record->expires_ms);
+    struct sbx_redis_number stopped = sbx_redis_number(record->stopped_ms);
     const char *values[FIELDS] = {
         [F_ID] = record->id,
         [F_STATE] = state.text,
@@ -106,12 +128,19 @@ static int insert(struct sbx_store *store, const struct sbx_record *record, stru
         [F_CREATED_MS] = created.text,
         [F_USED_MS] = used.text,
         [F_OPTIONS] = record->options,
+        [F_LABELS] = record->labels,
+        [F_IDLE_MS] = idle.text,
+        [F_EXPIRES_MS] = expires.text,
+        [F_STOPPED_MS] = stopped.text,
+        [F_KEY] = record->key,
+        [F_BODY] = record->body,
     };
     const char *argv[SBX_REDIS_MAX_ARGS] = {sbx_redis_key(name, SBX_REDIS_RECORD, record->id),
-                                            SBX_REDIS_INDEX, record->id};
-    int argc = 3;
+                                            SBX_REDIS_INDEX, sbx_redis_key(key, SBX_REDIS_KEY, record->key),
+                                            record->id, record->key[0] ? SBX_REDIS_RECORD : ""};
+    int argc = 5;
     for (int i = 0; i < FIELDS; i++) {
-        if (!values[i]) /* no options: no field */
+        if (!values[i]) /* no options or labels: no field */
             continue;
         argv[argc++] = names[i];
         argv[argc++] = values[i];
@@ -120,7 +149,7 @@ static int insert(struct sbx_store *store, const struct sbx_record *record, stru
     if (sbx_redis_run_int(self(store), SBX_REDIS_DO_INSERT, argc, argv, &added, err) < 0)
         return -1;
     if (!added)
-        return sbx_err_set(err, SBX_ERR_CONFLICT, "session %s exists already", record->id);
+        return sbx_err_set(err, SBX_ERR_CONFLICT, "session %s or its key exists already", record->id);
     return 0;
 }
 
@@ -137,6 +166,20 @@ static int get(struct sbx_store *store, const char *id, struct sbx_record *ret, 
     if (reply->element[F_ID]->type == REDIS_REPLY_NIL)
         return not_found(err);
     return read_row(reply, ret, err);
+}
+
+static int find_key(struct sbx_store *store, const char *key, struct sbx_record *ret, struct sbx_err *err)
+{
+    char name[SBX_REDIS_KEY_SIZE];
+    const char *argv[] = {"GET", sbx_redis_key(name, SBX_REDIS_KEY, key)};
+    SBX_REDIS_AUTO_REPLY redisReply *reply = sbx_redis_command(self(store), 2, argv, err);
+    if (!reply)
+        return -1;
+    if (reply->type != REDIS_REPLY_STRING)
+        return not_found(err);
+    if (get(store, reply->str, ret, err) < 0)
+        return -1;
+    return strcmp(ret->key, key) == 0 ? 0 : not_found(err); /* it was freed in between */
 }
 
 static int page(struct sbx_store *store, const char *after, int n, struct sbx_record *out,
@@ -188,18 +231,56 @@ static int set_seeded(struct sbx_store *store, const char *id, struct sbx_err *e
 static int set_closing(struct sbx_store *store, const char *id, struct sbx_err *err)
 {
     char name[SBX_REDIS_KEY_SIZE];
-    const char *argv[] = {sbx_redis_key(name, SBX_REDIS_RECORD, id)};
+    const char *argv[] = {sbx_redis_key(name, SBX_REDIS_RECORD, id), id, SBX_REDIS_KEY};
     long long done;
-    if (sbx_redis_run_int(self(store), SBX_REDIS_DO_CLOSING, 1, argv, &done, err) < 0)
+    if (sbx_redis_run_int(self(store), SBX_REDIS_DO_CLOSING, 3, argv, &done, err) < 0)
         return -1;
     return done ? 0 : not_found(err);
 }
 
-static int touch(struct sbx_store *store, const char *id, int64_t now_ms, struct sbx_err *err)
+/* A change of state that notes the time. */
+static int set_state(struct sbx_store *store, enum sbx_redis_script script, const char *id,
+                     struct sbx_err *err)
+{
+    char name[SBX_REDIS_KEY_SIZE];
+    struct sbx_redis_number now = sbx_redis_number(sbx_wall_ms());
+    const char *argv[] = {sbx_redis_key(name, SBX_REDIS_RECORD, id), now.text};
+    long long done;
+    if (sbx_redis_run_int(self(store), script, 2, argv, &done, err) < 0)
+        return -1;
+    return done ? 0 : not_found(err);
+}
+
+static int set_stopped(struct sbx_store *store, const char *id, struct sbx_err *err)
+{
+    return set_state(store, SBX_REDIS_DO_STOPPED, id, err);
+}
+
+static int set_resumed(struct sbx_store *store, const char *id, struct sbx_err *err)
+{
+    return set_state(store, SBX_REDIS_DO_RESUMED, id, err);
+}
+
+static int update(struct sbx_store *store, const struct sbx_record *record, struct sbx_err *err)
+{
+    char name[SBX_REDIS_KEY_SIZE];
+    struct sbx_redis_number idle = sbx_redis_number(record->idle_ms);
+    struct sbx_redis_number expires = sbx_redis_number(record->expires_ms);
+    struct sbx_redis_number used = sbx_redis_number(record->used_ms);
+    const char *argv[] = {sbx_redis_key(name, SBX_REDIS_RECORD, record->id),
+                          record->labels ? record->labels : "", idle.text, expires.text, used.text};
+    long long done;
+    if (sbx_redis_run_int(self(store), SBX_REDIS_DO_UPDATE, 5, argv, &done, err) < 0)
+        return -1;
+    return done ? 0 : not_found(err);
+}
+
+static int touch(struct sbx_store *store, const char *id, int64_t now_ms, int64_t lazy_ms,
+                 struct sbx_err *err)
 {
     char name[SBX_REDIS_KEY_SIZE];
     struct sbx_redis_number now = sbx_redis_number(now_ms);
-    struct sbx_redis_number lazy = sbx_redis_number(SBX_STORE_TOUCH_MS);
+    struct sbx_redis_number lazy = sbx_redis_number(lazy_ms);
     const char *argv[] = {sbx_redis_key(name, SBX_REDIS_RECORD, id), now.text, lazy.text};
     long long done;
     return sbx_redis_run_int(self(store), SBX_REDIS_DO_TOUCH, 3, argv, &done, err);
@@ -208,9 +289,9 @@ static int touch(struct sbx_store *store, const char *id, int64_t now_ms, struct
 static int delete_record(struct sbx_store *store, const char *id, struct sbx_err *err)
 {
     char name[SBX_REDIS_KEY_SIZE];
-    const char *argv[] = {sbx_redis_key(name, SBX_REDIS_RECORD, id), SBX_REDIS_INDEX, id};
+    const char *argv[] = {sbx_redis_key(name, SBX_REDIS_RECORD, id), SBX_REDIS_INDEX, id, SBX_REDIS_KEY};
     long long done;
-    return sbx_redis_run_int(self(store), SBX_REDIS_DO_DELETE, 3, argv, &done, err);
+    return sbx_redis_run_int(self(store), SBX_REDIS_DO_DELETE, 4, argv, &done, err);
 }
 
 /* A write: a read-only replica and a full Redis answer PING as well. */
@@ -233,9 +314,13 @@ static const struct sbx_store_ops ops = {
     .ping = ping,
     .insert = insert,
     .get = get,
+    .find_key = find_key,
     .set_ready = set_ready,
     .set_seeded = set_seeded,
     .set_closing = set_closing,
+    .set_stopped = set_stopped,
+    .set_resumed = set_resumed,
+    .update = update,
     .touch = touch,
     .delete = delete_record,
     .page = page,

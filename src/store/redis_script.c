@@ -5,11 +5,26 @@
  */
 #include "redis.h"
 
-/* The record's key, then the index; field names and values alternate. */
+/* The record's name, the index, and the name of its key; ARGV[1] is the id, ARGV[2] the prefix of records or
+ * "" when it has no key; then field names and values alternate. A key whose session is closing or gone is
+ * free. */
 static const char insert[] = "if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end\n"
-                             "redis.call('HSET', KEYS[1], unpack(ARGV, 2))\n"
+                             "if ARGV[2] ~= '' then\n"
+                             "  local other = redis.call('GET', KEYS[3])\n"
+                             "  local state = other and redis.call('HGET', ARGV[2] .. other, 'state')\n"
+                             "  if state and state ~= '3' then return 0 end\n"
+                             "  redis.call('SET', KEYS[3], ARGV[1])\n"
+                             "end\n"
+                             "redis.call('HSET', KEYS[1], unpack(ARGV, 3))\n"
                              "redis.call('ZADD', KEYS[2], 0, ARGV[1])\n"
                              "return 1";
+
+/* ARGV[1] is the session's id, ARGV[2] the prefix of keys. */
+#define FREE_KEY                                                                                             \
+    "local key = redis.call('HGET', KEYS[1], 'key')\n"                                                       \
+    "if key and key ~= '' and redis.call('GET', ARGV[2] .. key) == ARGV[1] then\n"                           \
+    "  redis.call('DEL', ARGV[2] .. key)\n"                                                                  \
+    "end\n"
 
 /* From ARGV[1] on, at most ARGV[2] records, with the fields ARGV[4 …]; ARGV[3] is the prefix of record keys.
  */
@@ -38,17 +53,37 @@ static const char seeded[] = "local r = redis.call('HMGET', KEYS[1], 'state', 's
                              "redis.call('HSET', KEYS[1], 'seeded', '1')\n"
                              "return 1";
 
-static const char closing[] = "if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end\n"
-                              "redis.call('HSET', KEYS[1], 'state', '3')\n"
+static const char closing[] = "if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end\n" FREE_KEY
+                              "redis.call('HSET', KEYS[1], 'state', '3', 'key', '')\n"
                               "return 1";
+
+static const char stopped[] = "local state = redis.call('HGET', KEYS[1], 'state')\n"
+                              "if state == '4' then return 1 end\n"
+                              "if state ~= '2' then return 0 end\n"
+                              "redis.call('HSET', KEYS[1], 'state', '4', 'stopped_ms', ARGV[1])\n"
+                              "return 1";
+
+static const char resumed[] =
+    "if redis.call('HGET', KEYS[1], 'state') ~= '4' then return 0 end\n"
+    "redis.call('HSET', KEYS[1], 'state', '2', 'stopped_ms', '0', 'used_ms', ARGV[1])\n"
+    "return 1";
+
+/* ARGV[1] labels or "" for none, idle_ms, expires_ms, used_ms. */
+static const char update[] =
+    "local state = redis.call('HGET', KEYS[1], 'state')\n"
+    "if state ~= '2' and state ~= '4' then return 0 end\n"
+    "if ARGV[1] == '' then redis.call('HDEL', KEYS[1], 'labels')\n"
+    "else redis.call('HSET', KEYS[1], 'labels', ARGV[1]) end\n"
+    "redis.call('HSET', KEYS[1], 'idle_ms', ARGV[2], 'expires_ms', ARGV[3], 'used_ms', ARGV[4])\n"
+    "return 1";
 
 static const char touch[] = "local used = redis.call('HGET', KEYS[1], 'used_ms')\n"
                             "if not used or math.abs(used - ARGV[1]) < tonumber(ARGV[2]) then return 0 end\n"
                             "redis.call('HSET', KEYS[1], 'used_ms', ARGV[1])\n"
                             "return 1";
 
-static const char delete[] = "redis.call('ZREM', KEYS[2], ARGV[1])\n"
-                             "return redis.call('DEL', KEYS[1])";
+static const char delete[] = FREE_KEY "redis.call('ZREM', KEYS[2], ARGV[1])\n"
+                                      "return redis.call('DEL', KEYS[1])";
 
 static const char lease[] = "local holder = redis.call('GET', KEYS[1])\n"
                             "if holder and holder ~= ARGV[1] then return 0 end\n"
@@ -78,10 +113,12 @@ static const char instance[] = "redis.call('SET', KEYS[1], ARGV[1], 'NX')\n"
                                "return redis.call('GET', KEYS[1])";
 
 const struct sbx_redis_lua sbx_redis_lua[SBX_REDIS_SCRIPTS] = {
-    [SBX_REDIS_DO_INSTANCE] = {instance, 1}, [SBX_REDIS_DO_INSERT] = {insert, 2},
+    [SBX_REDIS_DO_INSTANCE] = {instance, 1}, [SBX_REDIS_DO_INSERT] = {insert, 3},
     [SBX_REDIS_DO_PAGE] = {page, 1},         [SBX_REDIS_DO_READY] = {ready, 1},
     [SBX_REDIS_DO_SEEDED] = {seeded, 1},     [SBX_REDIS_DO_CLOSING] = {closing, 1},
-    [SBX_REDIS_DO_TOUCH] = {touch, 1},       [SBX_REDIS_DO_DELETE] = {delete, 2},
-    [SBX_REDIS_DO_LEASE] = {lease, 1},       [SBX_REDIS_DO_RELEASE] = {release, 2},
-    [SBX_REDIS_DO_LOCK] = {lock, 2},         [SBX_REDIS_DO_REFRESH] = {refresh, 1},
+    [SBX_REDIS_DO_STOPPED] = {stopped, 1},   [SBX_REDIS_DO_RESUMED] = {resumed, 1},
+    [SBX_REDIS_DO_UPDATE] = {update, 1},     [SBX_REDIS_DO_TOUCH] = {touch, 1},
+    [SBX_REDIS_DO_DELETE] = {delete, 2},     [SBX_REDIS_DO_LEASE] = {lease, 1},
+    [SBX_REDIS_DO_RELEASE] = {release, 2},   [SBX_REDIS_DO_LOCK] = {lock, 2},
+    [SBX_REDIS_DO_REFRESH] = {refresh, 1},
 };

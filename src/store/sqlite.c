@@ -6,7 +6,7 @@
 
 #define COLUMNS                                                                                              \
     "id, state, owner, replica, worker_pid, image, container, helper, volume, extract_patch, ephemeral, "    \
-    "seeded, created_ms, used_ms, options"
+    "seeded, created_ms, used_ms, options, labels, idle_ms, expires_ms, stopped_ms, key, body"
 
 /* Same order as COLUMNS; parameters are numbered from 1. */
 enum column {
@@ -25,19 +25,33 @@ enum column {
     COL_CREATED_MS,
     COL_USED_MS,
     COL_OPTIONS,
+    COL_LABELS,
+    COL_IDLE_MS,
+    COL_EXPIRES_MS,
+    COL_STOPPED_MS,
+    COL_KEY,
+    COL_BODY,
 };
 
 /* States are the numbers of enum sbx_session_state. A lease taken "in the future" is of an earlier boot (its
  * times are CLOCK_MONOTONIC's): it is free. */
 static const char *const sql[SBX_SQLITE_STMTS] = {
     [SBX_SQLITE_INSERT] = "INSERT OR IGNORE INTO sessions(" COLUMNS ")"
-                          " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+                          " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15,"
+                          " ?16, ?17, ?18, ?19, ?20, ?21)",
     [SBX_SQLITE_GET] = "SELECT " COLUMNS " FROM sessions WHERE id = ?1",
+    [SBX_SQLITE_FIND_KEY] = "SELECT " COLUMNS " FROM sessions WHERE key = ?1 AND key <> ''",
     [SBX_SQLITE_PAGE] = "SELECT " COLUMNS " FROM sessions WHERE id > ?1 ORDER BY id LIMIT ?2",
     [SBX_SQLITE_READY] = "UPDATE sessions SET state = 2, container = ?2, helper = ?3, volume = ?4"
                          " WHERE id = ?1 AND state = 1",
     [SBX_SQLITE_SEEDED] = "UPDATE sessions SET seeded = 1 WHERE id = ?1 AND state = 2 AND seeded = 0",
-    [SBX_SQLITE_CLOSING] = "UPDATE sessions SET state = 3 WHERE id = ?1",
+    [SBX_SQLITE_CLOSING] = "UPDATE sessions SET state = 3, key = '' WHERE id = ?1",
+    [SBX_SQLITE_STOPPED] = "UPDATE sessions SET stopped_ms = CASE state WHEN 2 THEN ?2 ELSE stopped_ms END,"
+                           " state = 4 WHERE id = ?1 AND state IN (2, 4)",
+    [SBX_SQLITE_RESUMED] = "UPDATE sessions SET state = 2, stopped_ms = 0, used_ms = ?2"
+                           " WHERE id = ?1 AND state = 4",
+    [SBX_SQLITE_UPDATE] = "UPDATE sessions SET labels = ?2, idle_ms = ?3, expires_ms = ?4, used_ms = ?5"
+                          " WHERE id = ?1 AND state IN (2, 4)",
     [SBX_SQLITE_TOUCH] = "UPDATE sessions SET used_ms = ?2 WHERE id = ?1 AND abs(used_ms - ?2) >= ?3",
     [SBX_SQLITE_DELETE] = "DELETE FROM sessions WHERE id = ?1",
     [SBX_SQLITE_LEASE] = "INSERT INTO leases(name, holder, taken_ms, expires_ms) VALUES(?1, ?2, ?3, ?4)"
@@ -92,6 +106,16 @@ static void copy_text(sqlite3_stmt *row, enum column column, char *out, size_t s
     strlcpy(out, text ? text : "", size);
 }
 
+/* NULL stays NULL. */
+static int dup_text(sqlite3_stmt *row, enum column column, char **ret)
+{
+    if (sqlite3_column_type(row, column) == SQLITE_NULL)
+        return 0;
+    const char *text = (const char *)sqlite3_column_text(row, column);
+    *ret = text ? strdup(text) : NULL;
+    return *ret ? 0 : -1;
+}
+
 static int read_row(sqlite3_stmt *row, struct sbx_record *ret, struct sbx_err *err)
 {
     sbx_record_done(ret);
@@ -109,12 +133,13 @@ static int read_row(sqlite3_stmt *row, struct sbx_record *ret, struct sbx_err *e
     ret->seeded = sqlite3_column_int(row, COL_SEEDED) != 0;
     ret->created_ms = sqlite3_column_int64(row, COL_CREATED_MS);
     ret->used_ms = sqlite3_column_int64(row, COL_USED_MS);
-    if (sqlite3_column_type(row, COL_OPTIONS) == SQLITE_NULL)
-        return 0;
-    const char *options = (const char *)sqlite3_column_text(row, COL_OPTIONS);
-    ret->options = options ? strdup(options) : NULL;
-    if (!ret->options)
-        return sbx_err_set(err, SBX_ERR_INTERNAL, "out of memory for the options of a session");
+    ret->idle_ms = sqlite3_column_int64(row, COL_IDLE_MS);
+    ret->expires_ms = sqlite3_column_int64(row, COL_EXPIRES_MS);
+    ret->stopped_ms = sqlite3_column_int64(row, COL_STOPPED_MS);
+    copy_text(row, COL_KEY, ret->key, sizeof(ret->key));
+    copy_text(row, COL_BODY, ret->body, sizeof(ret->body));
+    if (dup_text(row, COL_OPTIONS, &ret->options) < 0 || dup_text(row, COL_LABELS, &ret->labels) < 0)
+        return sbx_err_set(err, SBX_ERR_INTERNAL, "out of memory for the record of a session");
     return 0;
 }
 
@@ -138,23 +163,40 @@ static int insert(struct sbx_store *store, const struct sbx_record *record, stru
     sqlite3_bind_int64(stmt, 1 + COL_CREATED_MS, record->created_ms);
     sqlite3_bind_int64(stmt, 1 + COL_USED_MS, record->used_ms);
     bind_text(stmt, 1 + COL_OPTIONS, record->options); /* NULL binds NULL */
+    bind_text(stmt, 1 + COL_LABELS, record->labels);
+    sqlite3_bind_int64(stmt, 1 + COL_IDLE_MS, record->idle_ms);
+    sqlite3_bind_int64(stmt, 1 + COL_EXPIRES_MS, record->expires_ms);
+    sqlite3_bind_int64(stmt, 1 + COL_STOPPED_MS, record->stopped_ms);
+    bind_text(stmt, 1 + COL_KEY, record->key);
+    bind_text(stmt, 1 + COL_BODY, record->body);
     int changed = run(store, stmt, err);
     if (changed == 0)
-        return sbx_err_set(err, SBX_ERR_CONFLICT, "session %s exists already", record->id);
+        return sbx_err_set(err, SBX_ERR_CONFLICT, "session %s or its key exists already", record->id);
     return changed < 0 ? -1 : 0;
 }
 
-static int get(struct sbx_store *store, const char *id, struct sbx_record *ret, struct sbx_err *err)
+static int get_by(struct sbx_store *store, enum sbx_sqlite_stmt which, const char *text,
+                  struct sbx_record *ret, struct sbx_err *err)
 {
-    sqlite3_stmt *stmt = use(store, SBX_SQLITE_GET, err);
+    sqlite3_stmt *stmt = use(store, which, err);
     if (!stmt)
         return -1;
-    bind_text(stmt, 1, id);
+    bind_text(stmt, 1, text);
     bool found = sqlite3_step(stmt) == SQLITE_ROW;
     int failed = found ? read_row(stmt, ret, err) : 0;
     if (sqlite3_reset(stmt) != SQLITE_OK)
         return sbx_sqlite_fail(self(store), err);
     return found ? failed : not_found(err);
+}
+
+static int get(struct sbx_store *store, const char *id, struct sbx_record *ret, struct sbx_err *err)
+{
+    return get_by(store, SBX_SQLITE_GET, id, ret, err);
+}
+
+static int find_key(struct sbx_store *store, const char *key, struct sbx_record *ret, struct sbx_err *err)
+{
+    return get_by(store, SBX_SQLITE_FIND_KEY, key, ret, err);
 }
 
 static int page(struct sbx_store *store, const char *after, int n, struct sbx_record *out,
@@ -207,14 +249,51 @@ static int set_closing(struct sbx_store *store, const char *id, struct sbx_err *
     return changed == 0 ? not_found(err) : changed < 0 ? -1 : 0;
 }
 
-static int touch(struct sbx_store *store, const char *id, int64_t now_ms, struct sbx_err *err)
+/* A change of state that notes the time. */
+static int set_state(struct sbx_store *store, enum sbx_sqlite_stmt which, const char *id, struct sbx_err *err)
+{
+    sqlite3_stmt *stmt = use(store, which, err);
+    if (!stmt)
+        return -1;
+    bind_text(stmt, 1, id);
+    sqlite3_bind_int64(stmt, 2, sbx_wall_ms());
+    int changed = run(store, stmt, err);
+    return changed == 0 ? not_found(err) : changed < 0 ? -1 : 0;
+}
+
+static int set_stopped(struct sbx_store *store, const char *id, struct sbx_err *err)
+{
+    return set_state(store, SBX_SQLITE_STOPPED, id, err);
+}
+
+static int set_resumed(struct sbx_store *store, const char *id, struct sbx_err *err)
+{
+    return set_state(store, SBX_SQLITE_RESUMED, id, err);
+}
+
+static int update(struct sbx_store *store, const struct sbx_record *record, struct sbx_err *err)
+{
+    sqlite3_stmt *stmt = use(store, SBX_SQLITE_UPDATE, err);
+    if (!stmt)
+        return -1;
+    bind_text(stmt, 1, record->id);
+    bind_text(stmt, 2, record->labels);
+    sqlite3_bind_int64(stmt, 3, record->idle_ms);
+    sqlite3_bind_int64(stmt, 4, record->expires_ms);
+    sqlite3_bind_int64(stmt, 5, record->used_ms);
+    int changed = run(store, stmt, err);
+    return changed == 0 ? not_found(err) : changed < 0 ? -1 : 0;
+}
+
+static int touch(struct sbx_store *store, const char *id, int64_t now_ms, int64_t lazy_ms,
+                 struct sbx_err *err)
 {
     sqlite3_stmt *stmt = use(store, SBX_SQLITE_TOUCH, err);
     if (!stmt)
         return -1;
     bind_text(stmt, 1, id);
     sqlite3_bind_int64(stmt, 2, now_ms);
-    sqlite3_bind_int64(stmt, 3, SBX_STORE_TOUCH_MS);
+    sqlite3_bind_int64(stmt, 3, lazy_ms);
     return run(store, stmt, err) < 0 ? -1 : 0;
 }
 
@@ -276,9 +355,13 @@ static const struct sbx_store_ops ops = {
     .ping = ping,
     .insert = insert,
     .get = get,
+    .find_key = find_key,
     .set_ready = set_ready,
     .set_seeded = set_seeded,
     .set_closing = set_closing,
+    .set_stopped = set_stopped,
+    .set_resumed = set_resumed,
+    .update = update,
     .touch = touch,
     .delete = delete_record,
     .page = page,

@@ -8,8 +8,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define SCHEMA_VERSION 1
-
 /* Longest wait for another process's transaction; they take well under a millisecond. */
 #define BUSY_MS 5000
 
@@ -23,19 +21,36 @@ static const char pragmas[] = "PRAGMA journal_mode=TRUNCATE;"
                               "PRAGMA temp_store=MEMORY;"
                               "PRAGMA cache_size=-512;";
 
-static const char schema[] = "CREATE TABLE sessions("
-                             " id TEXT PRIMARY KEY, state INTEGER NOT NULL,"
-                             " owner TEXT NOT NULL, replica TEXT NOT NULL, worker_pid INTEGER NOT NULL,"
-                             " image TEXT NOT NULL, container TEXT NOT NULL, helper TEXT NOT NULL,"
-                             " volume TEXT NOT NULL, extract_patch INTEGER NOT NULL,"
-                             " ephemeral INTEGER NOT NULL, seeded INTEGER NOT NULL,"
-                             " created_ms INTEGER NOT NULL, used_ms INTEGER NOT NULL, options TEXT"
-                             ") WITHOUT ROWID;"
-                             "CREATE TABLE leases("
-                             " name TEXT PRIMARY KEY, holder TEXT NOT NULL,"
-                             " taken_ms INTEGER NOT NULL, expires_ms INTEGER NOT NULL"
-                             ") WITHOUT ROWID;"
-                             "PRAGMA user_version=1;";
+/*
+ * Steps from one version of the schema to the next; user_version counts those that were taken. Columns are
+ * only ever added, with defaults: processes of the version before go on working with them.
+ */
+static const char *const schema[] = {
+    "CREATE TABLE sessions("
+    " id TEXT PRIMARY KEY, state INTEGER NOT NULL,"
+    " owner TEXT NOT NULL, replica TEXT NOT NULL, worker_pid INTEGER NOT NULL,"
+    " image TEXT NOT NULL, container TEXT NOT NULL, helper TEXT NOT NULL,"
+    " volume TEXT NOT NULL, extract_patch INTEGER NOT NULL,"
+    " ephemeral INTEGER NOT NULL, seeded INTEGER NOT NULL,"
+    " created_ms INTEGER NOT NULL, used_ms INTEGER NOT NULL, options TEXT"
+    ") WITHOUT ROWID;"
+    "CREATE TABLE leases("
+    " name TEXT PRIMARY KEY, holder TEXT NOT NULL,"
+    " taken_ms INTEGER NOT NULL, expires_ms INTEGER NOT NULL"
+    ") WITHOUT ROWID;"
+    "PRAGMA user_version=1;",
+
+    "ALTER TABLE sessions ADD COLUMN labels TEXT;"
+    "ALTER TABLE sessions ADD COLUMN idle_ms INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE sessions ADD COLUMN expires_ms INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE sessions ADD COLUMN stopped_ms INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE sessions ADD COLUMN key TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE sessions ADD COLUMN body TEXT NOT NULL DEFAULT '';"
+    "CREATE UNIQUE INDEX sessions_key ON sessions(key) WHERE key <> '';"
+    "PRAGMA user_version=2;",
+};
+
+#define SCHEMA_VERSION ((int)SBX_ARRAY_LEN(schema))
 
 static bool is_corrupt(int code)
 {
@@ -121,8 +136,8 @@ static int read_version(struct sbx_sqlite *store, int *ret)
     return rc == SQLITE_OK ? end : rc;
 }
 
-/* A new file gets the schema; several processes may come at once. SQLITE_MISMATCH: made by a newer version.
- */
+/* Bring a new or older file up to date; several processes may come at once. SQLITE_MISMATCH: made by a newer
+ * version. */
 static int migrate(struct sbx_sqlite *store)
 {
     int version = 0;
@@ -135,8 +150,8 @@ static int migrate(struct sbx_sqlite *store)
     if (rc != SQLITE_OK)
         return rc;
     rc = read_version(store, &version);
-    if (rc == SQLITE_OK && version == 0)
-        rc = sqlite3_exec(store->db, schema, NULL, NULL, NULL);
+    for (; rc == SQLITE_OK && version < SCHEMA_VERSION; version++)
+        rc = sqlite3_exec(store->db, schema[version], NULL, NULL, NULL);
     if (rc == SQLITE_OK)
         rc = sqlite3_exec(store->db, "COMMIT", NULL, NULL, NULL);
     return rc;

@@ -21,6 +21,7 @@ void sbx_record_init(struct sbx_record *record)
 void sbx_record_done(struct sbx_record *record)
 {
     free(record->options);
+    free(record->labels);
     sbx_record_init(record);
 }
 
@@ -72,14 +73,37 @@ int sbx_store_set_closing(struct sbx_store *store, const char *id, struct sbx_er
     return store->ops->set_closing(store, id, err);
 }
 
+int sbx_store_find_key(struct sbx_store *store, const char *key, struct sbx_record *ret, struct sbx_err *err)
+{
+    return store->ops->find_key(store, key, ret, err);
+}
+
+int sbx_store_set_stopped(struct sbx_store *store, const char *id, struct sbx_err *err)
+{
+    return store->ops->set_stopped(store, id, err);
+}
+
+int sbx_store_set_resumed(struct sbx_store *store, const char *id, struct sbx_err *err)
+{
+    return store->ops->set_resumed(store, id, err);
+}
+
+int sbx_store_update(struct sbx_store *store, const struct sbx_record *record, struct sbx_err *err)
+{
+    return store->ops->update(store, record, err);
+}
+
 int sbx_store_touch(struct sbx_store *store, const struct sbx_record *record, struct sbx_err *err)
 {
     int64_t now = sbx_wall_ms();
     int64_t age = now - record->used_ms;
+    int64_t lazy = SBX_STORE_TOUCH_MS;
+    if (record->idle_ms > 0 && record->idle_ms / SBX_STORE_TOUCH_PART < lazy)
+        lazy = record->idle_ms / SBX_STORE_TOUCH_PART;
     /* The clock may have been set back: a time far ahead of it is as stale as one far behind. */
-    if (age < SBX_STORE_TOUCH_MS && age > -SBX_STORE_TOUCH_MS)
+    if (age < lazy && age > -lazy)
         return 0;
-    return store->ops->touch(store, record->id, now, err);
+    return store->ops->touch(store, record->id, now, lazy, err);
 }
 
 int sbx_store_delete(struct sbx_store *store, const char *id, struct sbx_err *err)

@@ -7,59 +7,22 @@
 #include <string.h>
 
 #include "store_suite.h"
+#include "store_suite_lifecycle.h"
 #include "store_suite_shared.h"
 
 static const struct store_suite *suite;
-
-static void assert_same_record(const struct sbx_record *a, const struct sbx_record *b)
-{
-    assert_string_equal(a->id, b->id);
-    assert_int_equal(a->state, b->state);
-    assert_string_equal(a->owner, b->owner);
-    assert_string_equal(a->replica, b->replica);
-    assert_int_equal(a->worker_pid, b->worker_pid);
-    assert_string_equal(a->image, b->image);
-    assert_string_equal(a->container, b->container);
-    assert_string_equal(a->helper, b->helper);
-    assert_string_equal(a->volume, b->volume);
-    assert_int_equal(a->extract_patch, b->extract_patch);
-    assert_int_equal(a->ephemeral, b->ephemeral);
-    assert_int_equal(a->seeded, b->seeded);
-    assert_int_equal(a->created_ms, b->created_ms);
-    assert_int_equal(a->used_ms, b->used_ms);
-    if (a->options)
-        assert_string_equal(a->options, b->options);
-    else
-        assert_null(b->options);
-}
-
-/* Fetch into an initialised record; the error's kind, NONE when it is there. */
-static enum sbx_err_kind get(struct sbx_store *store, const char *id, struct sbx_record *ret)
-{
-    struct sbx_err err = SBX_ERR_INIT;
-    int got = sbx_store_get(store, id, ret, &err);
-    assert_int_equal(got, err.kind == SBX_ERR_NONE ? 0 : -1);
-    return err.kind;
-}
-
-/* Insert a new record in CREATING. */
-static void insert_new(struct sbx_store *store, struct sbx_record *record)
-{
-    suite_record(record);
-    assert_int_equal(sbx_store_insert(store, record, NULL), 0);
-}
 
 static void a_record_comes_back_as_it_was_written(void **state)
 {
     struct sbx_store *store = suite_open_empty(&suite->options);
     struct sbx_record in, out;
     sbx_record_init(&out);
-    insert_new(store, &in);
-    assert_int_equal(get(store, in.id, &out), SBX_ERR_NONE);
-    assert_same_record(&in, &out);
+    suite_insert(store, &in);
+    assert_int_equal(suite_get(store, in.id, &out), SBX_ERR_NONE);
+    suite_same_record(&in, &out);
     /* fetched again into the same record: nothing leaks, nothing is left of the first */
-    assert_int_equal(get(store, in.id, &out), SBX_ERR_NONE);
-    assert_same_record(&in, &out);
+    assert_int_equal(suite_get(store, in.id, &out), SBX_ERR_NONE);
+    suite_same_record(&in, &out);
     sbx_record_done(&in);
     sbx_record_done(&out);
     sbx_store_close(store);
@@ -78,8 +41,8 @@ static void empty_fields_and_no_options_come_back_so(void **state)
     in.created_ms = INT64_C(1) << 41;
     assert_int_equal(sbx_store_insert(store, &in, NULL), 0);
     out.options = strdup("left over");
-    assert_int_equal(get(store, in.id, &out), SBX_ERR_NONE);
-    assert_same_record(&in, &out);
+    assert_int_equal(suite_get(store, in.id, &out), SBX_ERR_NONE);
+    suite_same_record(&in, &out);
     sbx_record_done(&out);
     sbx_store_close(store);
 }
@@ -89,9 +52,9 @@ static void an_unknown_id_is_not_found(void **state)
     struct sbx_store *store = suite_open_empty(&suite->options);
     struct sbx_record out;
     sbx_record_init(&out);
-    assert_int_equal(get(store, "00000000-0000-4000-8000-000000000000", &out), SBX_ERR_NOT_FOUND);
-    assert_int_equal(get(store, "", &out), SBX_ERR_NOT_FOUND);
-    assert_int_equal(get(store, "' OR 1=1 --", &out), SBX_ERR_NOT_FOUND);
+    assert_int_equal(suite_get(store, "00000000-0000-4000-8000-000000000000", &out), SBX_ERR_NOT_FOUND);
+    assert_int_equal(suite_get(store, "", &out), SBX_ERR_NOT_FOUND);
+    assert_int_equal(suite_get(store, "' OR 1=1 --", &out), SBX_ERR_NOT_FOUND);
     sbx_store_close(store);
 }
 
@@ -100,14 +63,14 @@ static void an_id_is_inserted_once(void **state)
     struct sbx_store *store = suite_open_empty(&suite->options);
     struct sbx_record first, out;
     sbx_record_init(&out);
-    insert_new(store, &first);
+    suite_insert(store, &first);
     struct sbx_record second = first;
     second.worker_pid = 1;
     struct sbx_err err = SBX_ERR_INIT;
     assert_int_equal(sbx_store_insert(store, &second, &err), -1);
     assert_int_equal(err.kind, SBX_ERR_CONFLICT);
-    assert_int_equal(get(store, first.id, &out), SBX_ERR_NONE);
-    assert_same_record(&first, &out);
+    assert_int_equal(suite_get(store, first.id, &out), SBX_ERR_NONE);
+    suite_same_record(&first, &out);
     sbx_record_done(&first);
     sbx_record_done(&out);
     sbx_store_close(store);
@@ -118,10 +81,10 @@ static void deleting_is_idempotent(void **state)
     struct sbx_store *store = suite_open_empty(&suite->options);
     struct sbx_record record, out;
     sbx_record_init(&out);
-    insert_new(store, &record);
+    suite_insert(store, &record);
     for (int i = 0; i < 3; i++) {
         assert_int_equal(sbx_store_delete(store, record.id, NULL), 0);
-        assert_int_equal(get(store, record.id, &out), SBX_ERR_NOT_FOUND);
+        assert_int_equal(suite_get(store, record.id, &out), SBX_ERR_NOT_FOUND);
     }
     assert_int_equal(suite_count(store), 0);
     sbx_record_done(&record);
@@ -133,21 +96,21 @@ static void only_a_creating_session_becomes_ready(void **state)
     struct sbx_store *store = suite_open_empty(&suite->options);
     struct sbx_record record, out;
     sbx_record_init(&out);
-    insert_new(store, &record);
+    suite_insert(store, &record);
     strlcpy(record.container, "container", sizeof(record.container));
     strlcpy(record.helper, "helper", sizeof(record.helper));
     strlcpy(record.volume, "volume", sizeof(record.volume));
     assert_int_equal(sbx_store_set_ready(store, &record, NULL), 0);
     record.state = SBX_SESSION_READY;
-    assert_int_equal(get(store, record.id, &out), SBX_ERR_NONE);
-    assert_same_record(&record, &out);
+    assert_int_equal(suite_get(store, record.id, &out), SBX_ERR_NONE);
+    suite_same_record(&record, &out);
 
     struct sbx_err err = SBX_ERR_INIT;
     assert_int_equal(sbx_store_set_ready(store, &record, &err), -1); /* READY already */
     assert_int_equal(err.kind, SBX_ERR_NOT_FOUND);
     assert_int_equal(sbx_store_delete(store, record.id, NULL), 0);
     sbx_record_done(&out);
-    insert_new(store, &out);
+    suite_insert(store, &out);
     assert_int_equal(sbx_store_set_closing(store, out.id, NULL), 0);
     err.kind = SBX_ERR_NONE;
     assert_int_equal(sbx_store_set_ready(store, &out, &err), -1); /* taken by a close meanwhile */
@@ -155,7 +118,7 @@ static void only_a_creating_session_becomes_ready(void **state)
     err.kind = SBX_ERR_NONE;
     assert_int_equal(sbx_store_set_ready(store, &record, &err), -1); /* gone */
     assert_int_equal(err.kind, SBX_ERR_NOT_FOUND);
-    assert_int_equal(get(store, record.id, &out), SBX_ERR_NOT_FOUND);
+    assert_int_equal(suite_get(store, record.id, &out), SBX_ERR_NOT_FOUND);
     sbx_record_done(&record);
     sbx_record_done(&out);
     sbx_store_close(store);
@@ -172,11 +135,11 @@ static void a_ready_session_is_seeded_once(void **state)
     struct sbx_store *store = suite_open_empty(&suite->options);
     struct sbx_record record, out;
     sbx_record_init(&out);
-    insert_new(store, &record);
+    suite_insert(store, &record);
     assert_int_equal(seed(store, record.id), SBX_ERR_NOT_FOUND); /* still CREATING */
     assert_int_equal(sbx_store_set_ready(store, &record, NULL), 0);
     assert_int_equal(seed(store, record.id), SBX_ERR_NONE);
-    assert_int_equal(get(store, record.id, &out), SBX_ERR_NONE);
+    assert_int_equal(suite_get(store, record.id, &out), SBX_ERR_NONE);
     assert_true(out.seeded);
     assert_int_equal(seed(store, record.id), SBX_ERR_CONFLICT);
     assert_int_equal(sbx_store_set_closing(store, record.id, NULL), 0);
@@ -191,16 +154,17 @@ static void a_ready_session_is_seeded_once(void **state)
 static void any_state_becomes_closing(void **state)
 {
     struct sbx_store *store = suite_open_empty(&suite->options);
-    for (int from = SBX_SESSION_CREATING; from <= SBX_SESSION_CLOSING; from++) {
+    for (int from = SBX_SESSION_CREATING; from <= SBX_SESSION_STOPPED; from++) {
         struct sbx_record record, out;
         sbx_record_init(&out);
         suite_record(&record);
         record.state = (enum sbx_session_state)from;
         assert_int_equal(sbx_store_insert(store, &record, NULL), 0);
         assert_int_equal(sbx_store_set_closing(store, record.id, NULL), 0);
-        assert_int_equal(get(store, record.id, &out), SBX_ERR_NONE);
+        assert_int_equal(suite_get(store, record.id, &out), SBX_ERR_NONE);
         record.state = SBX_SESSION_CLOSING;
-        assert_same_record(&record, &out);
+        record.key[0] = '\0'; /* free for another */
+        suite_same_record(&record, &out);
         sbx_record_done(&record);
         sbx_record_done(&out);
     }
@@ -228,8 +192,8 @@ static int see(void *arg, const struct sbx_record *record)
     if (listing->delete) {
         struct sbx_record out;
         sbx_record_init(&out);
-        assert_int_equal(get(listing->store, record->id, &out), SBX_ERR_NONE);
-        assert_same_record(record, &out);
+        assert_int_equal(suite_get(listing->store, record->id, &out), SBX_ERR_NONE);
+        suite_same_record(record, &out);
         sbx_record_done(&out);
         assert_int_equal(sbx_store_delete(listing->store, record->id, NULL), 0);
         assert_true(suite_count(listing->store) >= 0);
@@ -251,7 +215,7 @@ static void listing_is_in_order_in_parts_and_the_callback_may_use_the_store(void
     struct sbx_store *store = suite_open_empty(&suite->options);
     for (int i = 0; i < RECORDS; i++) {
         struct sbx_record record;
-        insert_new(store, &record);
+        suite_insert(store, &record);
         sbx_record_done(&record);
     }
     struct listing listing = {.store = store};
@@ -273,16 +237,17 @@ static void listing_is_in_order_in_parts_and_the_callback_may_use_the_store(void
 }
 
 /* The time of use that is stored after a touch by somebody who believes it to be `believed`. */
-static int64_t touched(struct sbx_store *store, int64_t stored, int64_t believed)
+static int64_t touched(struct sbx_store *store, int64_t stored, int64_t believed, int64_t idle)
 {
     struct sbx_record record, out;
     sbx_record_init(&out);
     suite_record(&record);
     record.used_ms = stored;
+    record.idle_ms = idle;
     assert_int_equal(sbx_store_insert(store, &record, NULL), 0);
     record.used_ms = believed;
     assert_int_equal(sbx_store_touch(store, &record, NULL), 0);
-    assert_int_equal(get(store, record.id, &out), SBX_ERR_NONE);
+    assert_int_equal(suite_get(store, record.id, &out), SBX_ERR_NONE);
     int64_t used = out.used_ms;
     sbx_record_done(&record);
     sbx_record_done(&out);
@@ -293,17 +258,22 @@ static void times_of_use_are_written_lazily(void **state)
 {
     struct sbx_store *store = suite_open_empty(&suite->options);
     int64_t now = sbx_wall_ms();
-    assert_int_equal(touched(store, now - 5000, now - 5000), now - 5000);
-    assert_true(touched(store, now - 60000, now - 60000) >= now);
-    assert_int_equal(touched(store, now - 5000, now - 60000), now - 5000); /* another worker wrote it */
-    assert_true(touched(store, now + 86400000, now + 86400000) < now + 86400000 / 2); /* clock was set back */
+    assert_int_equal(touched(store, now - 5000, now - 5000, 0), now - 5000);
+    assert_true(touched(store, now - 60000, now - 60000, 0) >= now);
+    assert_int_equal(touched(store, now - 5000, now - 60000, 0), now - 5000); /* another worker wrote it */
+    assert_true(touched(store, now + 86400000, now + 86400000, 0) <
+                now + 86400000 / 2); /* clock was set back */
+
+    /* a short idle limit wants more exact times */
+    assert_true(touched(store, now - 5000, now - 5000, 60000) >= now);
+    assert_int_equal(touched(store, now - 1000, now - 1000, 60000), now - 1000);
 
     struct sbx_record gone;
     suite_record(&gone);
     gone.used_ms = 0;
     assert_int_equal(sbx_store_touch(store, &gone, NULL), 0);
     sbx_record_done(&gone);
-    assert_int_equal(suite_count(store), 4);
+    assert_int_equal(suite_count(store), 6);
     sbx_store_close(store);
 }
 
@@ -322,5 +292,6 @@ int store_suite_run(const struct store_suite *this_suite)
         cmocka_unit_test(listing_is_in_order_in_parts_and_the_callback_may_use_the_store),
         cmocka_unit_test(times_of_use_are_written_lazily),
     };
-    return cmocka_run_group_tests(store_records, NULL, NULL) + store_suite_shared_run(this_suite);
+    return cmocka_run_group_tests(store_records, NULL, NULL) + store_suite_lifecycle_run(this_suite) +
+           store_suite_shared_run(this_suite);
 }

@@ -24,8 +24,16 @@ struct sbx_store *suite_open(const struct sbx_store_options *options);
 /* The same, without any record. */
 struct sbx_store *suite_open_empty(const struct sbx_store_options *options);
 
-/* A record in state CREATING with a new id and every field set; options are heap memory. */
+/* A record in state CREATING with a new id and every field set; options and labels are heap memory. */
 void suite_record(struct sbx_record *record);
+
+/* The same, inserted. */
+void suite_insert(struct sbx_store *store, struct sbx_record *record);
+
+/* Fetch into an initialised record; the error's kind, NONE when it is there. */
+enum sbx_err_kind suite_get(struct sbx_store *store, const char *id, struct sbx_record *ret);
+
+void suite_same_record(const struct sbx_record *a, const struct sbx_record *b);
 
 /* Records in the store. */
 int suite_count(struct sbx_store *store);

@@ -51,6 +51,52 @@ void suite_record(struct sbx_record *record)
     record->options =
         strdup("{\"environment\":{\"A\":\"it's \\\"quoted\\\" – 日本 🎉 ? %s $1\\n\"},\"cpus\":1.5}");
     assert_non_null(record->options);
+    record->labels = strdup("{\"team\":\"a \\\"b\\\"\"}");
+    assert_non_null(record->labels);
+    record->idle_ms = 3600000;
+    record->expires_ms = record->created_ms + 86400000;
+    record->stopped_ms = record->created_ms + 1;
+    strlcpy(record->key, record->id, sizeof(record->key));
+    memset(record->body, 'b', sizeof(record->body) - 1);
+}
+
+void suite_same_record(const struct sbx_record *a, const struct sbx_record *b)
+{
+    assert_string_equal(a->id, b->id);
+    assert_int_equal(a->state, b->state);
+    assert_string_equal(a->owner, b->owner);
+    assert_string_equal(a->replica, b->replica);
+    assert_int_equal(a->worker_pid, b->worker_pid);
+    assert_string_equal(a->image, b->image);
+    assert_string_equal(a->container, b->container);
+    assert_string_equal(a->helper, b->helper);
+    assert_string_equal(a->volume, b->volume);
+    assert_int_equal(a->extract_patch, b->extract_patch);
+    assert_int_equal(a->ephemeral, b->ephemeral);
+    assert_int_equal(a->seeded, b->seeded);
+    assert_int_equal(a->created_ms, b->created_ms);
+    assert_int_equal(a->used_ms, b->used_ms);
+    assert_int_equal(a->idle_ms, b->idle_ms);
+    assert_int_equal(a->expires_ms, b->expires_ms);
+    assert_int_equal(a->stopped_ms, b->stopped_ms);
+    assert_string_equal(a->key, b->key);
+    assert_string_equal(a->body, b->body);
+    assert_string_equal(a->options ? a->options : "none", b->options ? b->options : "none");
+    assert_string_equal(a->labels ? a->labels : "none", b->labels ? b->labels : "none");
+}
+
+enum sbx_err_kind suite_get(struct sbx_store *store, const char *id, struct sbx_record *ret)
+{
+    struct sbx_err err = SBX_ERR_INIT;
+    int got = sbx_store_get(store, id, ret, &err);
+    assert_int_equal(got, err.kind == SBX_ERR_NONE ? 0 : -1);
+    return err.kind;
+}
+
+void suite_insert(struct sbx_store *store, struct sbx_record *record)
+{
+    suite_record(record);
+    assert_int_equal(sbx_store_insert(store, record, NULL), 0);
 }
 
 static int count_record(void *arg, const struct sbx_record *record)

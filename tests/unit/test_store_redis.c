@@ -277,6 +277,29 @@ static void redis_server_starts(void **state)
     redis_server_start(0);
 }
 
+static void a_record_of_an_earlier_version_is_read(void **state)
+{
+    static const char id[] = "00000000-0000-4000-8000-000000000001";
+    struct sbx_store *store = suite_open_empty(&options);
+    struct sbx_record record;
+    sbx_record_init(&record);
+    redis_server_tell("HSET sandboxd:session:00000000-0000-4000-8000-000000000001"
+                      " id 00000000-0000-4000-8000-000000000001 state 2 owner default replica r worker_pid 7"
+                      " image i container c extract_patch 0 ephemeral 0 seeded 1"
+                      " created_ms 10 used_ms 20");
+    assert_int_equal(suite_get(store, id, &record), SBX_ERR_NONE);
+    assert_int_equal(record.state, SBX_SESSION_READY);
+    assert_int_equal(record.used_ms, 20);
+    assert_int_equal(record.idle_ms, 0);
+    assert_int_equal(record.expires_ms, 0);
+    assert_string_equal(record.key, "");
+    assert_null(record.labels);
+    assert_int_equal(sbx_store_set_stopped(store, id, NULL), 0);
+    assert_int_equal(sbx_store_delete(store, id, NULL), 0);
+    sbx_record_done(&record);
+    sbx_store_close(store);
+}
+
 int main(void)
 {
     signal(SIGPIPE, SIG_IGN); /* as in the service */
@@ -296,6 +319,7 @@ int main(void)
     }
     redis_server_stop();
     const struct CMUnitTest store_redis[] = {
+        cmocka_unit_test(a_record_of_an_earlier_version_is_read),
         cmocka_unit_test(a_held_lock_outlives_its_ttl_while_its_holder_waits),
         cmocka_unit_test(a_lost_lock_ends_the_wait_and_is_not_taken_from_its_new_holder),
         cmocka_unit_test(a_fence_grows_also_when_the_clock_was_set_back),

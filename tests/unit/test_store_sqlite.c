@@ -4,6 +4,7 @@
 
 #include <cmocka.h>
 #include <fcntl.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -150,6 +151,56 @@ static void processes_that_make_the_store_together_agree_on_it(void **state)
     sbx_store_close(store);
 }
 
+/* As the version before wrote it. */
+static const char first_schema[] =
+    "CREATE TABLE sessions("
+    " id TEXT PRIMARY KEY, state INTEGER NOT NULL,"
+    " owner TEXT NOT NULL, replica TEXT NOT NULL, worker_pid INTEGER NOT NULL,"
+    " image TEXT NOT NULL, container TEXT NOT NULL, helper TEXT NOT NULL,"
+    " volume TEXT NOT NULL, extract_patch INTEGER NOT NULL,"
+    " ephemeral INTEGER NOT NULL, seeded INTEGER NOT NULL,"
+    " created_ms INTEGER NOT NULL, used_ms INTEGER NOT NULL, options TEXT"
+    ") WITHOUT ROWID;"
+    "CREATE TABLE leases("
+    " name TEXT PRIMARY KEY, holder TEXT NOT NULL,"
+    " taken_ms INTEGER NOT NULL, expires_ms INTEGER NOT NULL"
+    ") WITHOUT ROWID;"
+    "INSERT INTO sessions VALUES('00000000-0000-4000-8000-000000000001', 2, 'default', 'r', 7, 'image',"
+    " 'container', '', '', 0, 0, 1, 10, 20, '{}');"
+    "PRAGMA user_version=1;";
+
+static void a_database_of_the_first_version_is_taken_over(void **state)
+{
+    sqlite3 *db;
+    struct sbx_record record;
+    sbx_record_init(&record);
+    struct sbx_err err = SBX_ERR_INIT;
+    assert_int_equal(sbx_mkdirs(sqlite_dir, 0700, &err), 0);
+    assert_int_equal(sqlite3_open(sqlite_database, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, first_schema, NULL, NULL, NULL), SQLITE_OK);
+    struct sbx_store *store = suite_open(&sqlite_options);
+    assert_int_equal(sbx_store_get(store, "00000000-0000-4000-8000-000000000001", &record, &err), 0);
+    assert_int_equal(record.state, SBX_SESSION_READY);
+    assert_int_equal(record.used_ms, 20);
+    assert_int_equal(record.idle_ms, 0);
+    assert_int_equal(record.expires_ms, 0);
+    assert_string_equal(record.key, "");
+    assert_null(record.labels);
+    /* what a process of that version, still running, writes */
+    assert_int_equal(sqlite3_exec(db,
+                                  "INSERT INTO sessions(id, state, owner, replica, worker_pid, image,"
+                                  " container, helper, volume, extract_patch, ephemeral, seeded,"
+                                  " created_ms, used_ms, options) VALUES"
+                                  "('00000000-0000-4000-8000-000000000002', 2, '', '', 1, '', '', '', '',"
+                                  " 0, 0, 0, 1, 2, NULL)",
+                                  NULL, NULL, NULL),
+                     SQLITE_OK);
+    assert_int_equal(sqlite_get(store, "00000000-0000-4000-8000-000000000002"), SBX_ERR_NONE);
+    sqlite3_close(db);
+    sbx_record_done(&record);
+    sbx_store_close(store);
+}
+
 int main(void)
 {
     if (sqlite_begin() < 0)
@@ -171,6 +222,7 @@ int main(void)
                                sqlite_new_dir),
         cmocka_unit_test_setup(a_fence_grows_also_when_the_clock_was_set_back, sqlite_new_dir),
         cmocka_unit_test_setup(a_directory_that_cannot_be_made_is_an_error, sqlite_new_dir),
+        cmocka_unit_test_setup(a_database_of_the_first_version_is_taken_over, sqlite_new_dir),
         cmocka_unit_test_setup(processes_that_make_the_store_together_agree_on_it, sqlite_new_dir),
     };
     failed += cmocka_run_group_tests(store_sqlite, NULL, NULL);
