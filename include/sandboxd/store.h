@@ -60,7 +60,8 @@ struct sbx_store;
 
 struct sbx_store_options {
     const char *redis_url; /* NULL: embedded */
-    const char *dir;       /* embedded: directory of the database and the lock files, made when missing */
+    const char *dir;       /* of the database and the lock files, made when missing; Redis: of the copy of the
+                              instance id, or NULL */
     const char *replica;
     int64_t lock_ttl_ms;     /* Redis only */
     int64_t lock_refresh_ms; /* Redis only */
@@ -138,7 +139,7 @@ struct sbx_lock {
     int fd;   /* embedded */
     int hook; /* handle of the refresh in `wait`, -1 none */
     char id[SBX_UUID_LEN + 1];
-    char token[33];   /* Redis */
+    char token[96];   /* Redis: "<pid>.<its start time>.<random>" */
     int64_t until_ms; /* Redis: monotonic time up to which it is surely held */
 };
 
@@ -156,6 +157,11 @@ int sbx_store_lock(struct sbx_store *store, struct sbx_wait *wait, const char *i
 /* Release; nothing when it is not held. gone: the session was deleted, so what the store keeps for its lock
  * can go too. */
 void sbx_store_unlock(struct sbx_lock *lock, struct sbx_wait *wait, bool gone);
+
+/* Release the locks of processes of this replica that died: a replica that starts again does not wait for the
+ * TTL of what its predecessor held, and neither does a session whose worker was killed. How many there were,
+ * or -1. */
+int sbx_store_free_dead(struct sbx_store *store, struct sbx_err *err) SBX_MUST_CHECK;
 
 /* Leases: name → holder for ttl_ms. 1 when holder has it now (new or renewed), 0 when another has, -1. */
 int sbx_store_lease(struct sbx_store *store, const char *name, const char *holder, int64_t ttl_ms,

@@ -8,6 +8,7 @@
 #include <sys/un.h>
 
 #include "sandboxd/base/dsn.h"
+#include "sandboxd/base/redis_url.h"
 
 static bool only(const char *value, const char *allowed)
 {
@@ -70,8 +71,11 @@ static bool check_replica(char *value)
 
 static bool check_redis_url(char *value)
 {
-    return (strncmp(value, "redis://", 8) == 0 && value[8]) ||
-           (strncmp(value, "unix:///", 8) == 0 && value[8]);
+    struct sbx_redis_url url;
+    struct sbx_err ignored = SBX_ERR_INIT;
+    int rc = sbx_redis_url_parse(value, &url, &ignored);
+    explicit_bzero(&url, sizeof(url));
+    return rc == 0;
 }
 
 static bool check_image(char *value)
@@ -194,7 +198,9 @@ const struct sbx_setting sbx_settings[] = {
      .description = "Longest time of a command whose request names none; 0: no limit."},
     {NAME("REDIS_URL"), TEXT, FIELD(redis_url), .check = check_redis_url, .secret = true,
      .otherwise = "embedded store",
-     .allowed = "redis://[user:password@]host[:port][/database] or unix:///path",
+     .allowed =
+         "redis://[user:password@]host[:port][/database] or unix://[user:password@]/path[?db=database]; not "
+         "rediss://, the Redis library has no TLS",
      .description = "Store shared by several replicas. Unset: a store on this machine's disk."},
     {NAME("SESSION_LOCK_TTL_SECONDS"), SECONDS(100, DAY), FIELD(session_lock_ttl_ms), .initial = "900",
      .description = "Life of a session's lock in Redis when its holder is gone."},

@@ -38,6 +38,8 @@ struct sbx_store_ops {
     /* NULL where a held lock needs no refresh; else called every refresh_ms of the handle. */
     int (*refresh)(struct sbx_store *store, struct sbx_lock *lock, struct sbx_err *err);
     void (*unlock)(struct sbx_store *store, struct sbx_lock *lock, bool gone);
+    /* NULL where a dead holder's lock is free by itself. */
+    int (*free_dead)(struct sbx_store *store, struct sbx_err *err);
 
     int (*lease)(struct sbx_store *store, const char *name, const char *holder, int64_t ttl_ms,
                  struct sbx_err *err);
@@ -55,6 +57,12 @@ struct sbx_store *sbx_store_open_embedded(const struct sbx_store_options *option
                                           struct sbx_err *err) SBX_MUST_CHECK;
 struct sbx_store *sbx_store_open_redis(const struct sbx_store_options *options,
                                        struct sbx_err *err) SBX_MUST_CHECK;
+
+/* <dir>/instance. find: 1 and the id, 0 when there is none (or not a usable one), -1. make: find it, or make
+ * one; all who come at the same time get the same. keep: this one from now on. */
+int sbx_instance_find(const char *dir, char out[SBX_UUID_LEN + 1], struct sbx_err *err) SBX_MUST_CHECK;
+int sbx_instance_make(const char *dir, char out[SBX_UUID_LEN + 1], struct sbx_err *err) SBX_MUST_CHECK;
+int sbx_instance_keep(const char *dir, const char *id, struct sbx_err *err) SBX_MUST_CHECK;
 
 /* Fill lock from <dir>/<id>.lock; as try_lock above. */
 int sbx_filelock_try(const char *dir, struct sbx_lock *lock, struct sbx_err *err) SBX_MUST_CHECK;

@@ -11,9 +11,13 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Health has two seconds to answer in all. */
-#define CONNECT_MS 1000
-#define COMMAND_MS 1500
+/* Health has two seconds to answer in all, and so has a request that cannot be served. */
+#define CONNECT_MS 500
+#define COMMAND_MS 1300
+
+/* How long a Redis that did not answer is not asked again, from a wait of this length on. */
+#define DOWN_MS 250
+#define SLOW_MS 100
 
 void sbx_redis_cleanup_reply(redisReply **reply)
 {
@@ -41,19 +45,34 @@ void sbx_redis_disconnect(struct sbx_redis *store)
     store->ctx = NULL;
 }
 
+/* The connection is no good. Remember a failure that took long. */
+static void give_up(struct sbx_redis *store, int64_t begun, const struct sbx_err *why)
+{
+    int64_t now = sbx_now_ms();
+    if (now - begun >= SLOW_MS) {
+        store->down_until_ms = now + DOWN_MS;
+        store->down = *why;
+    }
+    sbx_redis_disconnect(store);
+}
+
 /* Send and wait for the answer on the present connection. Error answers are returned like any other. */
 static redisReply *exchange(struct sbx_redis *store, int argc, const char **argv, struct sbx_err *err)
 {
+    int64_t begun = sbx_now_ms();
+    struct sbx_err failure = SBX_ERR_INIT;
     errno = 0;
     redisReply *reply = redisCommandArgv(store->ctx, argc, argv, NULL);
     if (reply)
         return reply;
     if (store->ctx->err == REDIS_ERR_IO && errno == EAGAIN)
-        sbx_err_set(err, SBX_ERR_UNAVAILABLE, "redis: no answer within %d ms", COMMAND_MS);
+        sbx_err_set(&failure, SBX_ERR_UNAVAILABLE, "redis: no answer within %d ms", COMMAND_MS);
     else
-        sbx_err_set(err, SBX_ERR_UNAVAILABLE, "redis: %s",
+        sbx_err_set(&failure, SBX_ERR_UNAVAILABLE, "redis: %s",
                     store->ctx->err ? store->ctx->errstr : "no answer");
-    sbx_redis_disconnect(store);
+    give_up(store, begun, &failure);
+    if (err)
+        *err = failure;
     return NULL;
 }
 
@@ -139,6 +158,18 @@ static redisReply *run(struct sbx_redis *store, enum sbx_redis_script script, in
     return checked(store, reply, err);
 }
 
+/* The instance as Redis knows it, in *reply, is this process's from now on, and kept on disk. */
+static int take_instance(struct sbx_redis *store, const redisReply *reply, struct sbx_err *err)
+{
+    if (!reply)
+        return -1;
+    if (reply->type != REDIS_REPLY_STRING || !sbx_is_uuid(reply->str))
+        return sbx_err_set(err, SBX_ERR_UNAVAILABLE, "redis: %s holds no id", SBX_REDIS_INSTANCE);
+    bool same = strcmp(store->base.instance, reply->str) == 0;
+    strlcpy(store->base.instance, reply->str, sizeof(store->base.instance));
+    return same || !store->dir[0] ? 0 : sbx_instance_keep(store->dir, store->base.instance, err);
+}
+
 /* The first of all processes names the instance. After a Redis came back empty it gets the old name again, so
  * that the containers made before stay its own. */
 static int learn_instance(struct sbx_redis *store, struct sbx_err *err)
@@ -149,12 +180,17 @@ static int learn_instance(struct sbx_redis *store, struct sbx_err *err)
         strlcpy(candidate, store->base.instance, sizeof(candidate));
     const char *argv[2] = {SBX_REDIS_INSTANCE, candidate};
     SBX_REDIS_AUTO_REPLY redisReply *reply = run(store, SBX_REDIS_DO_INSTANCE, 2, argv, err);
-    if (!reply)
+    return take_instance(store, reply, err);
+}
+
+int sbx_redis_ping(struct sbx_store *base, struct sbx_err *err)
+{
+    struct sbx_redis *store = (struct sbx_redis *)base;
+    if (sbx_redis_connect(store, err) < 0)
         return -1;
-    if (reply->type != REDIS_REPLY_STRING || !sbx_is_uuid(reply->str))
-        return sbx_err_set(err, SBX_ERR_UNAVAILABLE, "redis: %s holds no id", SBX_REDIS_INSTANCE);
-    strlcpy(store->base.instance, reply->str, sizeof(store->base.instance));
-    return 0;
+    const char *argv[] = {SBX_REDIS_INSTANCE, SBX_REDIS_PING, store->base.instance};
+    SBX_REDIS_AUTO_REPLY redisReply *reply = run(store, SBX_REDIS_DO_PING, 3, argv, err);
+    return take_instance(store, reply, err);
 }
 
 /* Nothing is outstanding between two commands: a readable connection was closed by the other side. */
@@ -170,9 +206,16 @@ int sbx_redis_connect(struct sbx_redis *store, struct sbx_err *err)
         sbx_redis_disconnect(store);
     if (store->ctx)
         return 0;
-    if (dial(store, err) == 0 && greet(store, err) == 0 && learn_instance(store, err) == 0)
-        return 0;
-    sbx_redis_disconnect(store);
+    int64_t begun = sbx_now_ms();
+    struct sbx_err failure = store->down;
+    if (begun >= store->down_until_ms) {
+        failure = (struct sbx_err)SBX_ERR_INIT;
+        if (dial(store, &failure) == 0 && greet(store, &failure) == 0 && learn_instance(store, &failure) == 0)
+            return 0;
+        give_up(store, begun, &failure);
+    }
+    if (err)
+        *err = failure;
     return -1;
 }
 

@@ -4,19 +4,21 @@
 #define STORE_REDIS_H
 
 #include <hiredis/hiredis.h>
+#include <limits.h>
 
 #include "internal.h"
-#include "redis_url.h"
+#include "sandboxd/base/redis_url.h"
 
-#define SBX_REDIS_PREFIX   "sandboxd:"
-#define SBX_REDIS_INDEX    SBX_REDIS_PREFIX "sessions" /* sorted set of ids, all of score 0 */
-#define SBX_REDIS_RECORD   SBX_REDIS_PREFIX "session:" /* + id: hash */
-#define SBX_REDIS_KEY      SBX_REDIS_PREFIX "key:"     /* + key of a record: its id */
-#define SBX_REDIS_LOCK     SBX_REDIS_PREFIX "lock:"    /* + id: token of the holder, with a TTL */
-#define SBX_REDIS_FENCE    SBX_REDIS_PREFIX "fence:"   /* + id: newest fence */
-#define SBX_REDIS_LEASE    SBX_REDIS_PREFIX "lease:"   /* + name: holder, with a TTL */
+#define SBX_REDIS_PREFIX   "daiv-sandbox:"
+#define SBX_REDIS_INDEX    SBX_REDIS_PREFIX "sessions"       /* sorted set of ids, all of score 0 */
+#define SBX_REDIS_RECORD   SBX_REDIS_PREFIX "session:"       /* + id: hash */
+#define SBX_REDIS_KEY      SBX_REDIS_PREFIX "key:"           /* + key of a record: its id */
+#define SBX_REDIS_LOCK     SBX_REDIS_PREFIX "session-lock:"  /* + id: token of the holder, with a TTL */
+#define SBX_REDIS_FENCE    SBX_REDIS_PREFIX "session-fence:" /* + id: newest fence */
+#define SBX_REDIS_LEASE    SBX_REDIS_PREFIX "lease:"         /* + name: holder, with a TTL */
+#define SBX_REDIS_HELD     SBX_REDIS_PREFIX "locks-of:"      /* + replica: hash of id → token */
 #define SBX_REDIS_INSTANCE SBX_REDIS_PREFIX "instance"
-#define SBX_REDIS_PING     "sandboxd:ping"
+#define SBX_REDIS_PING     SBX_REDIS_PREFIX "ping"
 
 /* Arguments of a command or script, EVALSHA's own three not counted. */
 #define SBX_REDIS_MAX_ARGS 64
@@ -26,10 +28,18 @@ struct sbx_redis {
     struct sbx_redis_url url;
     redisContext *ctx; /* NULL while there is no connection: the next use makes one */
     int64_t lock_ttl_ms;
+    char replica[64];
+    char dir[PATH_MAX]; /* of the instance's copy; "" none */
+    char process[48];   /* who takes locks: "<pid>.<start time>" */
+    /* After a wait in vain further calls fail at once for a moment: a request makes several, and must not
+     * wait for each. */
+    int64_t down_until_ms;
+    struct sbx_err down;
 };
 
 enum sbx_redis_script {
     SBX_REDIS_DO_INSTANCE,
+    SBX_REDIS_DO_PING,
     SBX_REDIS_DO_INSERT,
     SBX_REDIS_DO_PAGE,
     SBX_REDIS_DO_READY,
@@ -41,9 +51,10 @@ enum sbx_redis_script {
     SBX_REDIS_DO_TOUCH,
     SBX_REDIS_DO_DELETE,
     SBX_REDIS_DO_LEASE,
-    SBX_REDIS_DO_RELEASE,
+    SBX_REDIS_DO_UNLEASE,
     SBX_REDIS_DO_LOCK,
     SBX_REDIS_DO_REFRESH,
+    SBX_REDIS_DO_RELEASE,
     SBX_REDIS_SCRIPTS,
 };
 
@@ -67,6 +78,9 @@ struct sbx_redis_number sbx_redis_number(int64_t value);
 
 #define SBX_REDIS_AUTO_REPLY __attribute__((cleanup(sbx_redis_cleanup_reply)))
 void sbx_redis_cleanup_reply(redisReply **reply);
+
+/* Is it there and writable? Gives the instance back to a Redis that lost it. */
+int sbx_redis_ping(struct sbx_store *store, struct sbx_err *err);
 
 /* Make the connection now, and learn the instance. */
 int sbx_redis_connect(struct sbx_redis *store, struct sbx_err *err) SBX_MUST_CHECK;
@@ -94,5 +108,9 @@ int sbx_redis_lease_release(struct sbx_store *store, const char *name, const cha
 int sbx_redis_try_lock(struct sbx_store *store, struct sbx_lock *lock, struct sbx_err *err);
 int sbx_redis_refresh(struct sbx_store *store, struct sbx_lock *lock, struct sbx_err *err);
 void sbx_redis_unlock(struct sbx_store *store, struct sbx_lock *lock, bool gone);
+int sbx_redis_free_dead(struct sbx_store *store, struct sbx_err *err);
+
+/* "<pid>.<start time>" of a living process; -1 when there is none. */
+int sbx_redis_process(long pid, char *out, size_t size) SBX_MUST_CHECK;
 
 #endif

@@ -2,6 +2,7 @@
 #include "redis.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* How long a deleted session's fence is kept, for whoever still waits for its lock. */
@@ -28,27 +29,45 @@ int sbx_redis_lease_release(struct sbx_store *store, const char *name, const cha
                             struct sbx_err *err)
 {
     char lease_key[SBX_REDIS_KEY_SIZE];
-    const char *argv[] = {sbx_redis_key(lease_key, SBX_REDIS_LEASE, name), "", holder, ""};
+    const char *argv[] = {sbx_redis_key(lease_key, SBX_REDIS_LEASE, name), holder};
     long long done;
-    return sbx_redis_run_int(self(store), SBX_REDIS_DO_RELEASE, 4, argv, &done, err);
+    return sbx_redis_run_int(self(store), SBX_REDIS_DO_UNLEASE, 2, argv, &done, err);
 }
 
-/* When the answer is lost the lock may have been granted to nobody: it is free again after its TTL. */
+/* Run a script about a lock: its keys, id, token and at most two arguments more. */
+static int run(struct sbx_redis *store, enum sbx_redis_script script, const char *id, const char *token,
+               const char *third, const char *fourth, long long *ret, struct sbx_err *err)
+{
+    char lock_key[SBX_REDIS_KEY_SIZE], fence_key[SBX_REDIS_KEY_SIZE], held_key[SBX_REDIS_KEY_SIZE];
+    const char *argv[] = {sbx_redis_key(lock_key, SBX_REDIS_LOCK, id),
+                          sbx_redis_key(fence_key, SBX_REDIS_FENCE, id),
+                          sbx_redis_key(held_key, SBX_REDIS_HELD, store->replica),
+                          id,
+                          token,
+                          third,
+                          fourth};
+    return sbx_redis_run_int(store, script, fourth ? 7 : 6, argv, ret, err);
+}
+
+static void make_token(const struct sbx_redis *store, struct sbx_lock *lock)
+{
+    unsigned char random[16];
+    sbx_random(random, sizeof(random));
+    int n = snprintf(lock->token, sizeof(lock->token), "%s.", store->process);
+    for (size_t i = 0; i < sizeof(random); i++)
+        n += snprintf(lock->token + n, sizeof(lock->token) - (size_t)n, "%02x", random[i]);
+}
+
+/* When the answer is lost the lock may have been granted to nobody: it is free again after its TTL, or when
+ * this process ends. */
 int sbx_redis_try_lock(struct sbx_store *store, struct sbx_lock *lock, struct sbx_err *err)
 {
-    if (!lock->token[0]) {
-        unsigned char random[16];
-        sbx_random(random, sizeof(random));
-        for (size_t i = 0; i < sizeof(random); i++)
-            snprintf(lock->token + 2 * i, 3, "%02x", random[i]);
-    }
-    char lock_key[SBX_REDIS_KEY_SIZE], fence_key[SBX_REDIS_KEY_SIZE];
+    if (!lock->token[0])
+        make_token(self(store), lock);
     struct sbx_redis_number ttl = sbx_redis_number(self(store)->lock_ttl_ms);
-    const char *argv[] = {sbx_redis_key(lock_key, SBX_REDIS_LOCK, lock->id),
-                          sbx_redis_key(fence_key, SBX_REDIS_FENCE, lock->id), lock->token, ttl.text};
     int64_t before = sbx_now_ms();
     long long fence;
-    if (sbx_redis_run_int(self(store), SBX_REDIS_DO_LOCK, 4, argv, &fence, err) < 0)
+    if (run(self(store), SBX_REDIS_DO_LOCK, lock->id, lock->token, ttl.text, NULL, &fence, err) < 0)
         return -1;
     lock->fence = (uint64_t)fence;
     lock->until_ms = before + self(store)->lock_ttl_ms;
@@ -59,13 +78,13 @@ int sbx_redis_try_lock(struct sbx_store *store, struct sbx_lock *lock, struct sb
  * next try. */
 int sbx_redis_refresh(struct sbx_store *store, struct sbx_lock *lock, struct sbx_err *err)
 {
-    char lock_key[SBX_REDIS_KEY_SIZE];
     struct sbx_redis_number ttl = sbx_redis_number(self(store)->lock_ttl_ms);
-    const char *argv[] = {sbx_redis_key(lock_key, SBX_REDIS_LOCK, lock->id), lock->token, ttl.text};
+    struct sbx_redis_number fence = sbx_redis_number((int64_t)lock->fence);
     int64_t before = sbx_now_ms();
     long long held;
     struct sbx_err why = SBX_ERR_INIT;
-    if (sbx_redis_run_int(self(store), SBX_REDIS_DO_REFRESH, 3, argv, &held, &why) < 0) {
+    if (run(self(store), SBX_REDIS_DO_REFRESH, lock->id, lock->token, ttl.text, fence.text, &held, &why) <
+        0) {
         if (sbx_now_ms() + store->refresh_ms < lock->until_ms)
             return 0;
         return sbx_err_set(err, SBX_ERR_UNAVAILABLE, "session lock cannot be kept: %.300s", why.msg);
@@ -79,10 +98,55 @@ int sbx_redis_refresh(struct sbx_store *store, struct sbx_lock *lock, struct sbx
 /* A release that fails is made up for by the TTL. */
 void sbx_redis_unlock(struct sbx_store *store, struct sbx_lock *lock, bool gone)
 {
-    char lock_key[SBX_REDIS_KEY_SIZE], fence_key[SBX_REDIS_KEY_SIZE];
-    const char *argv[] = {sbx_redis_key(lock_key, SBX_REDIS_LOCK, lock->id),
-                          sbx_redis_key(fence_key, SBX_REDIS_FENCE, lock->id), lock->token,
-                          gone ? GONE_FENCE_MS : ""};
     long long done;
-    (void)!sbx_redis_run_int(self(store), SBX_REDIS_DO_RELEASE, 4, argv, &done, NULL);
+    (void)!run(self(store), SBX_REDIS_DO_RELEASE, lock->id, lock->token, gone ? GONE_FENCE_MS : "", NULL,
+               &done, NULL);
+}
+
+/* Field 22 of /proc/<pid>/stat; the name before it may hold anything. */
+int sbx_redis_process(long pid, char *out, size_t size)
+{
+    char path[64], state = 'Z';
+    unsigned long long began = 0;
+    snprintf(path, sizeof(path), "/proc/%ld/stat", pid);
+    SBX_AUTO_FREE char *text = NULL;
+    if (sbx_read_file(path, 4096, &text, NULL, NULL) < 0)
+        return -1;
+    const char *end = strrchr(text, ')');
+    if (!end ||
+        sscanf(end, ") %c %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %llu",
+               &state, &began) != 2 ||
+        state == 'Z' || state == 'X')
+        return -1;
+    snprintf(out, size, "%ld.%llu", pid, began);
+    return 0;
+}
+
+static bool is_dead(const char *token)
+{
+    char process[sizeof(((struct sbx_redis *)NULL)->process)];
+    if (sbx_redis_process(strtol(token, NULL, 10), process, sizeof(process)) < 0)
+        return true;
+    size_t n = strlen(process);
+    return strncmp(token, process, n) != 0 || token[n] != '.';
+}
+
+int sbx_redis_free_dead(struct sbx_store *store, struct sbx_err *err)
+{
+    char held_key[SBX_REDIS_KEY_SIZE];
+    const char *argv[] = {"HGETALL", sbx_redis_key(held_key, SBX_REDIS_HELD, self(store)->replica)};
+    SBX_REDIS_AUTO_REPLY redisReply *reply = sbx_redis_command(self(store), 2, argv, err);
+    if (!reply)
+        return -1;
+    int freed = 0;
+    for (size_t i = 0; reply->type == REDIS_REPLY_ARRAY && i + 1 < reply->elements; i += 2) {
+        const redisReply *id = reply->element[i], *token = reply->element[i + 1];
+        long long done = 0;
+        if (id->type != REDIS_REPLY_STRING || token->type != REDIS_REPLY_STRING || !is_dead(token->str))
+            continue;
+        if (run(self(store), SBX_REDIS_DO_RELEASE, id->str, token->str, "", NULL, &done, err) < 0)
+            return -1;
+        freed += done > 0;
+    }
+    return freed;
 }

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* Fields of a record's hash, in the order in which they are fetched. */
 enum field {
@@ -294,14 +295,6 @@ static int delete_record(struct sbx_store *store, const char *id, struct sbx_err
     return sbx_redis_run_int(self(store), SBX_REDIS_DO_DELETE, 4, argv, &done, err);
 }
 
-/* A write: a read-only replica and a full Redis answer PING as well. */
-static int ping(struct sbx_store *store, struct sbx_err *err)
-{
-    const char *argv[] = {"SET", SBX_REDIS_PING, "1", "PX", "1000"};
-    SBX_REDIS_AUTO_REPLY redisReply *reply = sbx_redis_command(self(store), 5, argv, err);
-    return reply ? 0 : -1;
-}
-
 static void close_store(struct sbx_store *store)
 {
     sbx_redis_disconnect(self(store));
@@ -311,7 +304,7 @@ static void close_store(struct sbx_store *store)
 
 static const struct sbx_store_ops ops = {
     .close = close_store,
-    .ping = ping,
+    .ping = sbx_redis_ping,
     .insert = insert,
     .get = get,
     .find_key = find_key,
@@ -327,9 +320,27 @@ static const struct sbx_store_ops ops = {
     .try_lock = sbx_redis_try_lock,
     .refresh = sbx_redis_refresh,
     .unlock = sbx_redis_unlock,
+    .free_dead = sbx_redis_free_dead,
     .lease = sbx_redis_lease,
     .lease_release = sbx_redis_lease_release,
 };
+
+/* A process can begin while Redis is away, and serve when it is back: unless this is the first start ever. */
+static int open_parts(struct sbx_redis *store, const char *url, struct sbx_err *err)
+{
+    if (sbx_redis_url_parse(url, &store->url, err) < 0)
+        return -1;
+    if (sbx_redis_process(getpid(), store->process, sizeof(store->process)) < 0)
+        return sbx_err_set(err, SBX_ERR_INTERNAL, "/proc is not readable");
+    if (store->dir[0] && (sbx_mkdirs(store->dir, 0700, err) < 0 ||
+                          sbx_instance_find(store->dir, store->base.instance, err) < 0))
+        return -1;
+    struct sbx_err failure = SBX_ERR_INIT;
+    if (sbx_redis_connect(store, &failure) == 0 || store->base.instance[0])
+        return 0;
+    *err = failure;
+    return -1;
+}
 
 struct sbx_store *sbx_store_open_redis(const struct sbx_store_options *options, struct sbx_err *err)
 {
@@ -345,7 +356,9 @@ struct sbx_store *sbx_store_open_redis(const struct sbx_store_options *options, 
     store->base.ops = &ops;
     store->base.refresh_ms = options->lock_refresh_ms;
     store->lock_ttl_ms = options->lock_ttl_ms;
-    if (sbx_redis_url_parse(options->redis_url, &store->url, err) < 0 || sbx_redis_connect(store, err) < 0) {
+    strlcpy(store->replica, options->replica, sizeof(store->replica));
+    strlcpy(store->dir, options->dir ? options->dir : "", sizeof(store->dir));
+    if (open_parts(store, options->redis_url, err) < 0) {
         close_store(&store->base);
         return NULL;
     }

@@ -90,35 +90,58 @@ static const char lease[] = "local holder = redis.call('GET', KEYS[1])\n"
                             "redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])\n"
                             "return 1";
 
-/* Delete a lock or lease if it is the holder's; ARGV[2] ms later forget KEYS[2] (a session's fence), unless
- * "". */
-static const char release[] = "if ARGV[2] ~= '' then redis.call('PEXPIRE', KEYS[2], ARGV[2]) end\n"
-                              "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end\n"
+static const char unlease[] = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end\n"
                               "return redis.call('DEL', KEYS[1])";
+
+/* A lock is its key, its session's fence, and an entry in the hash of what the replica holds; the arguments
+ * begin with id and token. Delete it if it is the holder's; ARGV[3] ms later forget the fence, unless "". */
+static const char release[] =
+    "if ARGV[3] ~= '' then redis.call('PEXPIRE', KEYS[2], ARGV[3]) end\n"
+    "if redis.call('HGET', KEYS[3], ARGV[1]) == ARGV[2] then redis.call('HDEL', KEYS[3], ARGV[1]) end\n"
+    "if redis.call('GET', KEYS[1]) ~= ARGV[2] then return 0 end\n"
+    "return redis.call('DEL', KEYS[1])";
 
 /* The fence, or 0 when another holds the lock. Fences are kept for a day: later the clock is ahead of them.
  */
 static const char lock[] =
-    "if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return 0 end\n"
+    "if not redis.call('SET', KEYS[1], ARGV[2], 'NX', 'PX', ARGV[3]) then return 0 end\n"
     "local now = redis.call('TIME')\n"
     "local last = tonumber(redis.call('GET', KEYS[2]) or 0)\n"
     "local fence = math.max(now[1] * 1000000 + now[2], last + 1)\n"
     "redis.call('SET', KEYS[2], string.format('%.0f', fence), 'EX', 86400)\n"
+    "redis.call('HSET', KEYS[3], ARGV[1], ARGV[2])\n"
     "return fence";
 
-static const char refresh[] = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end\n"
-                              "return redis.call('PEXPIRE', KEYS[1], ARGV[2])";
+/* A lock that is not there at all is taken again if nobody had it in between, which ARGV[4], its fence,
+ * tells: Redis came back without it. */
+static const char refresh[] = "local holder = redis.call('GET', KEYS[1])\n"
+                              "if holder == ARGV[2] then return redis.call('PEXPIRE', KEYS[1], ARGV[3]) end\n"
+                              "local fence = redis.call('GET', KEYS[2])\n"
+                              "if holder or (fence and fence ~= ARGV[4]) then return 0 end\n"
+                              "redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])\n"
+                              "redis.call('SET', KEYS[2], ARGV[4], 'EX', 86400)\n"
+                              "redis.call('HSET', KEYS[3], ARGV[1], ARGV[2])\n"
+                              "return 1";
 
-static const char instance[] = "redis.call('SET', KEYS[1], ARGV[1], 'NX')\n"
-                               "return redis.call('GET', KEYS[1])";
+/* Writes only where it has to, so that it also works while Redis takes no writes. */
+static const char instance[] = "local known = redis.call('GET', KEYS[1])\n"
+                               "if known then return known end\n"
+                               "redis.call('SET', KEYS[1], ARGV[1])\n"
+                               "return ARGV[1]";
+
+/* A write: a read-only replica and a full Redis answer PING as well. */
+static const char ping[] = "redis.call('SET', KEYS[2], '1', 'PX', 1000)\n"
+                           "redis.call('SET', KEYS[1], ARGV[1], 'NX')\n"
+                           "return redis.call('GET', KEYS[1])";
 
 const struct sbx_redis_lua sbx_redis_lua[SBX_REDIS_SCRIPTS] = {
-    [SBX_REDIS_DO_INSTANCE] = {instance, 1}, [SBX_REDIS_DO_INSERT] = {insert, 3},
-    [SBX_REDIS_DO_PAGE] = {page, 1},         [SBX_REDIS_DO_READY] = {ready, 1},
-    [SBX_REDIS_DO_SEEDED] = {seeded, 1},     [SBX_REDIS_DO_CLOSING] = {closing, 1},
-    [SBX_REDIS_DO_STOPPED] = {stopped, 1},   [SBX_REDIS_DO_RESUMED] = {resumed, 1},
-    [SBX_REDIS_DO_UPDATE] = {update, 1},     [SBX_REDIS_DO_TOUCH] = {touch, 1},
-    [SBX_REDIS_DO_DELETE] = {delete, 2},     [SBX_REDIS_DO_LEASE] = {lease, 1},
-    [SBX_REDIS_DO_RELEASE] = {release, 2},   [SBX_REDIS_DO_LOCK] = {lock, 2},
-    [SBX_REDIS_DO_REFRESH] = {refresh, 1},
+    [SBX_REDIS_DO_INSTANCE] = {instance, 1}, [SBX_REDIS_DO_PING] = {ping, 2},
+    [SBX_REDIS_DO_INSERT] = {insert, 3},     [SBX_REDIS_DO_PAGE] = {page, 1},
+    [SBX_REDIS_DO_READY] = {ready, 1},       [SBX_REDIS_DO_SEEDED] = {seeded, 1},
+    [SBX_REDIS_DO_CLOSING] = {closing, 1},   [SBX_REDIS_DO_STOPPED] = {stopped, 1},
+    [SBX_REDIS_DO_RESUMED] = {resumed, 1},   [SBX_REDIS_DO_UPDATE] = {update, 1},
+    [SBX_REDIS_DO_TOUCH] = {touch, 1},       [SBX_REDIS_DO_DELETE] = {delete, 2},
+    [SBX_REDIS_DO_LEASE] = {lease, 1},       [SBX_REDIS_DO_UNLEASE] = {unlease, 1},
+    [SBX_REDIS_DO_RELEASE] = {release, 3},   [SBX_REDIS_DO_LOCK] = {lock, 3},
+    [SBX_REDIS_DO_REFRESH] = {refresh, 3},
 };

@@ -48,8 +48,4 @@ sqlite3_stmt *sbx_sqlite_use(struct sbx_sqlite *store, enum sbx_sqlite_stmt whic
  * must have been reset. Returns -1. */
 int sbx_sqlite_fail(struct sbx_sqlite *store, struct sbx_err *err);
 
-/* <dir>/instance: made once, whoever comes first. It is a file of its own to outlive a database that must be
- * replaced. */
-int sbx_sqlite_instance(const char *dir, char out[SBX_UUID_LEN + 1], struct sbx_err *err) SBX_MUST_CHECK;
-
 #endif

@@ -219,7 +219,7 @@ int sbx_sqlite_start(struct sbx_sqlite *store, const char *dir, struct sbx_err *
     snprintf(store->locks, sizeof(store->locks), "%s/locks", store->dir);
     snprintf(store->path, sizeof(store->path), "%s/sessions.db", store->dir);
     if (sbx_mkdirs(store->locks, 0700, err) < 0 ||
-        sbx_sqlite_instance(store->dir, store->base.instance, err) < 0 || open_database(store, err) < 0)
+        sbx_instance_make(store->dir, store->base.instance, err) < 0 || open_database(store, err) < 0)
         return -1;
     return 0;
 }

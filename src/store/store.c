@@ -199,6 +199,11 @@ void sbx_store_unlock(struct sbx_lock *lock, struct sbx_wait *wait, bool gone)
     *lock = (struct sbx_lock)SBX_LOCK_INIT;
 }
 
+int sbx_store_free_dead(struct sbx_store *store, struct sbx_err *err)
+{
+    return store->ops->free_dead ? store->ops->free_dead(store, err) : 0;
+}
+
 int sbx_store_lease(struct sbx_store *store, const char *name, const char *holder, int64_t ttl_ms,
                     struct sbx_err *err)
 {

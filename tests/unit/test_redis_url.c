@@ -5,8 +5,8 @@
 #include <cmocka.h>
 #include <string.h>
 
+#include "sandboxd/base/redis_url.h"
 #include "sandboxd/base/util.h"
-#include "store/redis_url.h"
 
 static void urls_are_taken_apart(void **state)
 {

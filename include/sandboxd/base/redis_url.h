@@ -1,5 +1,6 @@
-#ifndef STORE_REDIS_URL_H
-#define STORE_REDIS_URL_H
+/* Where the Redis of several replicas is. */
+#ifndef SANDBOXD_BASE_REDIS_URL_H
+#define SANDBOXD_BASE_REDIS_URL_H
 
 #include <stdbool.h>
 

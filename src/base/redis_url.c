@@ -1,4 +1,4 @@
-#include "redis_url.h"
+#include "sandboxd/base/redis_url.h"
 
 #include <errno.h>
 #include <stdlib.h>
