@@ -13,7 +13,7 @@ VARIANT   ?= $(notdir $(firstword $(CC)))$(if $(SAN),-$(subst $(comma),-,$(SAN))
 B         := build/$(VARIANT)
 Q         := $(if $(V),,@)
 
-PKGS      := json-c libcurl libarchive hiredis libbsd-overlay libmd sqlite3 fcgi zlib
+PKGS      := json-c libcurl libarchive hiredis libbsd-overlay libmd sqlite3 fcgi zlib libseccomp
 SANFLAGS  := $(if $(findstring asan,$(SAN)),-fsanitize=address) $(if $(findstring ubsan,$(SAN)),-fsanitize=undefined -fno-sanitize-recover=undefined) \
              $(if $(SAN),-fno-omit-frame-pointer)
 HARDEN    := -fstack-protector-strong -fstack-clash-protection -fcf-protection=full $(if $(SAN),,-D_FORTIFY_SOURCE=3)

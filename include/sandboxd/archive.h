@@ -48,6 +48,12 @@ int sbx_archive_sanitise(ssize_t (*read)(void *arg, void *buf, size_t n, struct 
                          int out_fd, const struct sbx_archive_options *options,
                          struct sbx_archive_stats *ret_stats, struct sbx_err *err) SBX_MUST_CHECK;
 
+/* The same in a process of its own that can do nothing else (sbx_confine_parser): what an archive could make
+ * of a fault in its parsing ends there. INTERNAL: that process died. */
+int sbx_archive_sanitise_confined(ssize_t (*read)(void *arg, void *buf, size_t n, struct sbx_err *err),
+                                  void *arg, int out_fd, const struct sbx_archive_options *options,
+                                  struct sbx_archive_stats *ret_stats, struct sbx_err *err) SBX_MUST_CHECK;
+
 /* The rule for one symlink, pure: does a link at `name` with this target stay inside the tree, whatever other
  * links there are? (The sanitiser also keeps "dir/.." where dir turns out to be a directory:
  * src/archive/symlink.h.) */

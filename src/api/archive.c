@@ -20,7 +20,7 @@ int sbx_spool_archive(struct sbx_call *call, const char *field,
         .max_entries = config->max_seed_entries,
     };
     struct sbx_archive_stats stats;
-    if (sbx_archive_sanitise(read, arg, fd, &options, &stats, err) < 0) {
+    if (sbx_archive_sanitise_confined(read, arg, fd, &options, &stats, err) < 0) {
         sbx_close(&fd);
         return err->kind == SBX_ERR_INVALID ? sbx_err_wrap(err, "%s is invalid", field) : -1;
     }

@@ -236,6 +236,11 @@ const struct sbx_setting sbx_settings[] = {
      .allowed = "an absolute path other than /",
      .description =
          "Directory for sockets and pid files (run/) and for the database, locks and spool files (state/)."},
+    {NAME("USER"), TEXT, FIELD(user), .check = check_replica, .otherwise = "who starts it",
+     .allowed = "1 to 63 letters, digits and . _ -",
+     .description =
+         "User that workers and janitor run as when the service is started by root; it needs the group of "
+         "dockerd's socket."},
     {NAME("METRICS_LISTEN"), TEXT, FIELD(metrics_listen), .check = check_listen,
      .allowed = "host:port, such as 127.0.0.1:9464 or [::1]:9464",
      .description = "Where nginx shows /-/metrics/ to Prometheus, without a key; unset: nowhere."},

@@ -8,7 +8,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "sandboxd/base/confine.h"
 #include "sandboxd/supervisor.h"
+#include "sandboxd/user.h"
 
 #define BACKOFF_FIRST_MS 100
 #define BACKOFF_MAX_MS   30000
@@ -27,8 +29,6 @@ static _Noreturn void child_main(struct sbx_master *master, struct sbx_slot *slo
     char name[16];
     snprintf(name, sizeof(name), "sandboxd:%s", sbx_role_name(slot->role));
     prctl(PR_SET_NAME, name);
-    /* A master that is killed leaves no children behind: they finish what they do and go. */
-    prctl(PR_SET_PDEATHSIG, SIGQUIT);
     close(master->signal_fd);
     close(master->pid_fd);
     const struct sbx_config *config = master->config;
@@ -47,6 +47,14 @@ static _Noreturn void child_main(struct sbx_master *master, struct sbx_slot *slo
         .janitor_fd = master->janitor_fd,
         .reports = &master->reports,
     };
+    struct sbx_err err = SBX_ERR_INIT;
+    if (sbx_user_become(config, &err) < 0 || sbx_confine_service(&err) < 0) {
+        sbx_log_err(SBX_LOG_ERROR, "cannot start", &err);
+        exit(SBX_EXIT_NOT_READY);
+    }
+    /* A master that is killed leaves no children behind: they finish what they do and go. After the change of
+     * user, which clears it. */
+    prctl(PR_SET_PDEATHSIG, SIGQUIT);
     if (getppid() != parent)
         _exit(0);
     int code = slot->role == SBX_ROLE_JANITOR ? sbx_janitor_main(&process) : sbx_worker_main(&process);

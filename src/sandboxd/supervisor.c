@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "sandboxd/http.h"
+#include "sandboxd/user.h"
 
 #define BACKLOG      4096
 #define TICK_MS      250
@@ -90,7 +91,7 @@ static int open_sockets(struct sbx_master *master, struct sbx_err *err)
 static int open_master(struct sbx_master *master, struct sbx_err *err)
 {
     if (sbx_agent_image_load(&master->agent, master->config->agent, err) < 0 ||
-        open_directories(master->config, err) < 0)
+        open_directories(master->config, err) < 0 || sbx_user_prepare(master->config, err) < 0)
         return -1;
     if ((master->pid_fd = open_pid_file(master->config, err)) < 0 ||
         (master->signal_fd = open_signals(err)) < 0 ||

@@ -48,6 +48,7 @@ struct sbx_config {
     char
         *home; /* DAIV_SANDBOX_HOME: run/ (sockets, pid files) and state/ (database, locks, spool) below it */
     char *metrics_listen; /* host:port */
+    char *user;           /* of workers and janitor, where the master is root */
     char *replica;        /* DAIV_SANDBOX_REPLICA: name of this replica; default: the host name */
     char *agent; /* path of the agent binary; default: found beside the sandboxd binary or in libexec */
     int64_t min_workers;
