@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from stack import Stack, base_environment, script
+from stack import Redis, Stack, base_environment, script
 
 STACKS = []
 OFFSETS = {}
@@ -28,8 +28,15 @@ def docker_host():
 def start_stack(docker_host):
     """Start a stack; whoever does ends it with destroy()."""
 
-    def start(**settings):
+    def start(redis=None, key=None, **settings):
+        if redis:
+            settings.setdefault("REDIS_URL", redis.url)
+        if key:
+            settings["API_KEY"] = key
         stack = Stack(settings.pop("docker_host", docker_host), **settings)
+        stack.key = key or stack.key
+        stack.http.headers["X-API-Key"] = stack.key
+        stack.redis = redis
         STACKS.append(stack)
         try:
             stack.up()
@@ -73,6 +80,37 @@ def make_stack(start_stack):
     yield make
     for own in reversed(made):
         finish(own)
+
+
+@pytest.fixture
+def make_redis():
+    """make_redis(*options): a redis-server of the test's own."""
+    made = []
+
+    def make(*options):
+        made.append(Redis(*options))
+        return made[-1]
+
+    yield make
+    for redis in made:
+        redis.destroy()
+
+
+@pytest.fixture
+def make_replicas(make_redis, start_stack):
+    """make_replicas(n, NAME=value, …): stacks that share a Redis, a key and the daemon; the Redis is stacks[0].redis."""
+    made = []
+
+    def make(count=2, redis=None, **settings):
+        redis = redis or make_redis()
+        for number in range(count):
+            made.append(start_stack(redis=redis, key=made[0].key if made else None,
+                                    **{"REPLICA": f"replica-{number + 1}", "MIN_WORKERS": 2, **settings}))
+        return made[-count:]
+
+    yield make
+    for stack in reversed(made):
+        finish(stack)
 
 
 @pytest.fixture

@@ -141,6 +141,7 @@ class Stack:
         self.http = self.client(self.key)
         self.open_sessions = []
         self.seen_nginx = set()
+        self.redis = None
 
     def client(self, key=None, **options):
         headers = {} if key is None else {"X-API-Key": key}
@@ -219,6 +220,9 @@ class Stack:
 
     def lock_holder(self, sid):
         """The pid of the process that holds a session's lock, or None. Blocked waiters do not count."""
+        if self.redis:
+            token = self.redis.ask("GET", f"daiv-sandbox:session-lock:{sid}")
+            return int(token.split(".")[0]) if token else None
         for path in pathlib.Path(self.home, "state").rglob(f"{sid}.lock"):
             inode = str(path.stat().st_ino)
             for line in pathlib.Path("/proc/locks").read_text().splitlines():
@@ -271,3 +275,75 @@ class Stack:
     def kill_master(self):
         """kill -9 of the master; its children leave by themselves."""
         os.kill(self.master(), signal.SIGKILL)
+
+    def kill_all(self):
+        """kill -9 of master and children."""
+        for pid in [self.master(), *self.processes()]:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+
+
+class Redis:
+    """A redis-server of a test's own. Nothing is saved unless asked for: a restart finds it empty."""
+
+    def __init__(self, *options):
+        self.dir = tempfile.mkdtemp(prefix="sbx-redis-", dir="/tmp")
+        self.port = free_port()
+        self.options = options
+        self.url = f"redis://127.0.0.1:{self.port}"
+        self.process = None
+        self.start()
+
+    def start(self, *options):
+        self.process = subprocess.Popen(
+            ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--unixsocket", f"{self.dir}/redis.sock",
+             "--dir", self.dir, "--save", "", "--appendonly", "no", "--logfile", f"{self.dir}/log", *self.options, *options],
+            stdin=subprocess.DEVNULL)
+        eventually(self.answers, 20, "redis-server to answer")
+
+    def answers(self):
+        try:
+            self.ask("PING")
+            return True
+        except OSError:
+            return False
+
+    def ask(self, *words, timeout=5):
+        """One command's answer: text, a number, a list or None; an error answer as text with its minus."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout) as connection:
+            connection.sendall(b"*%d\r\n" % len(words) + b"".join(
+                b"$%d\r\n%s\r\n" % (len(w.encode()), w.encode()) for w in map(str, words)))
+            return self.read(connection.makefile("rb"))
+
+    def read(self, stream):
+        line = stream.readline().decode().rstrip("\r\n")
+        if not line:
+            raise ConnectionError("redis closed the connection")
+        kind, rest = line[0], line[1:]
+        if kind == "$":
+            return None if rest == "-1" else stream.read(int(rest) + 2)[:-2].decode(errors="replace")
+        if kind == "*":
+            return [self.read(stream) for _ in range(int(rest))]
+        return int(rest) if kind == ":" else line if kind == "-" else rest
+
+    def keys(self):
+        return sorted(self.ask("KEYS", "*"))
+
+    def stop(self):
+        """kill -9."""
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def freeze(self):
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self):
+        self.process.send_signal(signal.SIGCONT)
+
+    def destroy(self):
+        self.stop()
+        shutil.rmtree(self.dir, ignore_errors=True)

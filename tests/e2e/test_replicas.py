@@ -1,0 +1,144 @@
+"""Several replicas before one Redis and one daemon."""
+import base64
+import itertools
+import os
+import signal
+import threading
+import time
+
+import httpx
+import pytest
+
+from stack import Session
+from support import BUSYBOX, DEBIAN, GONE, Background, eventually, in_parallel, proc_alive, tar
+
+RETRYABLE = (502, 503)
+
+
+def at(stack, session):
+    """The same session, reached through another replica."""
+    return Session(stack, session.id)
+
+
+def nothing_left(stack):
+    """No key of a session or a lock, and no object in dockerd."""
+    left = [k for k in stack.redis.keys() if k.split(":")[1] in ("session", "session-lock", "locks-of")]
+    label = f"sandboxd.instance={stack.instance}"
+    return not left and not stack.docker.containers(label) and not stack.docker.volumes(label)
+
+
+# --- the main flow ---
+
+
+def test_the_main_flow_on_redis_each_step_on_another_replica(make_replicas):
+    one, two = make_replicas(2)
+    assert one.instance == two.instance == one.redis.ask("GET", "daiv-sandbox:instance")
+    session = one.create(extract_patch=True, environment={"A": "b"})
+    other = at(two, session)
+    other.seeded(repo=tar({"file": b"seeded\n", "dir/other": b"o"}), skills=tar({"skill": b"s"}))
+    again = session.seed(repo=tar({}))
+    assert again.status_code == 409 and again.json() == {"detail": "Session already seeded"}
+    session.write("/repo/added", b"added\n")
+    result = other.one("cat file added /skills/skill; echo $A")
+    assert (result["output"], result["exit_code"]) == ("seeded\nadded\nsb\n", 0)
+    assert b"+more" in session.turn("echo more >> file")
+    assert other.turn("cat file") is None
+    assert b"+more" in other.cumulative() and b"+added" in other.cumulative()
+    assert other.close().status_code == 204
+    for stack in one, two:
+        gone = at(stack, session).post(["true"])
+        assert gone.status_code == 404 and gone.json() == GONE
+        assert at(stack, session).close().status_code == 204
+    eventually(lambda: nothing_left(one), 5, f"nothing to be left: {one.redis.keys()}")
+
+
+def test_an_ephemeral_session_with_patches_on_redis(make_replicas):
+    one, two = make_replicas(2)
+    session = one.create(extract_patch=True, ephemeral=True).seeded(repo=tar({"file": b"seeded\n"}))
+    assert b"+run" in at(two, session).turn("echo run >> file")
+    assert session.out("cat file") == "seeded"
+    assert at(two, session).close().status_code == 204
+    eventually(lambda: nothing_left(one), 5)
+
+
+def test_a_stream_of_requests_alternates_between_two_replicas(make_replicas):
+    stacks = make_replicas(2)
+    session = stacks[0].create()
+    turns = itertools.cycle([at(stack, session) for stack in stacks])
+    for number in range(1000):
+        response = next(turns).post([f"echo {number} >> list; wc -l < list"])
+        assert response.status_code == 200, f"{number}: {response.text}"
+        assert int(response.json()["results"][0]["output"]) == number + 1
+    assert session.out("cat list").split() == [str(number) for number in range(1000)]
+
+
+def test_clients_of_two_replicas_at_once_wait_for_each_other(make_replicas):
+    stacks = make_replicas(2, SESSION_LOCK_WAIT_SECONDS=30)
+    session = stacks[0].create()
+
+    def work(stack):
+        with stack.client(stack.key) as http:
+            return [http.post(session.path, json={"commands": ["n=$(cat n 2>/dev/null || echo 0); echo $((n + 1)) > n"]}).status_code
+                    for _ in range(100)]
+
+    assert sum(in_parallel(work, stacks * 2), []) == [200] * 400
+    assert session.out("cat n") == "400"
+
+
+# --- a replica dies ---
+
+
+def test_a_replica_killed_in_the_middle_costs_the_requests_in_flight_on_it_only(make_replicas):
+    one, two = make_replicas(2)
+    sessions = [one.create() for _ in range(2)]
+    stop, answers = threading.Event(), []
+
+    def work(session, stack):
+        with stack.client(stack.key) as http:
+            for number in itertools.count():
+                if stop.is_set():
+                    return
+                try:
+                    response = http.post(session.path, json={"commands": [f"echo {number}"]})
+                    answers.append((time.monotonic(), stack, response.status_code, response.text))
+                except httpx.TransportError as error:
+                    answers.append((time.monotonic(), stack, 0, repr(error)))
+
+    threads = [Background(work, sessions[0], one), Background(work, sessions[1], two)]
+    eventually(lambda: len(answers) > 100, 20)
+    killed = time.monotonic()
+    one.kill_all()
+    eventually(lambda: len([a for a in answers if a[1] is two and a[0] > killed]) > 100, 20)
+    stop.set()
+    for thread in threads:
+        thread.result()
+    assert {a[2] for a in answers if a[0] < killed} == {200}
+    assert {a[2] for a in answers if a[1] is two} == {200}
+    assert {a[2] for a in answers if a[1] is one} <= {200, *RETRYABLE}, [a for a in answers if a[2] not in (200, 502, 503)][:3]
+    # the sessions live on, at once where the dead replica held no lock, else when it is back
+    one.up()
+    eventually(lambda: at(two, sessions[0]).post(["true"]).status_code == 200, 5)
+    assert one.healthy()
+
+
+def test_a_replica_that_starts_releases_the_locks_of_its_dead_predecessor(make_replicas):
+    one, two = make_replicas(2)
+    session = one.create()
+    running = Background(session.post, ["sleep 1000"])
+    one.working_pid(session.id)
+    one.kill_all()
+    assert running.result(10).status_code in RETRYABLE
+    busy = at(two, session).post(["true"])
+    assert busy.status_code == 409 and busy.json() == {"detail": "Session is busy"}
+    one.up()
+    eventually(lambda: at(two, session).post(["true"]).status_code == 200, 5, "the lock to be released")
+    assert one.redis.ask("HGETALL", "daiv-sandbox:locks-of:replica-1") == []
+
+
+def test_a_killed_workers_lock_is_released_at_once(make_replicas):
+    one, two = make_replicas(2)
+    session = one.create()
+    running = Background(session.post, ["sleep 1000"])
+    os.kill(one.working_pid(session.id), signal.SIGKILL)
+    assert running.result(10).status_code in RETRYABLE
+    eventually(lambda: at(two, session).post(["true"]).status_code == 200, 5)
