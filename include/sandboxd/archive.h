@@ -64,4 +64,14 @@ int sbx_archive_link_inside(const char *name, const char *target);
 int sbx_archive_one_file(const char *name, const void *data, size_t n, unsigned mode, void **ret,
                          size_t *ret_len, struct sbx_err *err) SBX_MUST_CHECK;
 
+/* Packing a stream of bytes: "gzip" or "zstd". write takes what comes out, -1 with *err. */
+struct sbx_packer;
+struct sbx_packer *sbx_packer_new(const char *filter,
+                                  int (*write)(void *arg, const void *data, size_t n, struct sbx_err *err),
+                                  void *arg, struct sbx_err *err) SBX_MUST_CHECK;
+int sbx_packer_add(struct sbx_packer *packer, const void *data, size_t n, struct sbx_err *err) SBX_MUST_CHECK;
+/* The end of the stream; nothing is whole without it. */
+int sbx_packer_end(struct sbx_packer *packer, struct sbx_err *err) SBX_MUST_CHECK;
+void sbx_packer_free(struct sbx_packer *packer);
+
 #endif

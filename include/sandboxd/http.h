@@ -74,6 +74,10 @@ int sbx_answer(struct sbx_request *request, int status, const char *type, const 
 int sbx_answer_spool(struct sbx_request *request, int status, const char *type, const struct sbx_spool *spool,
                      struct sbx_err *err) SBX_MUST_CHECK;
 
+/* The answer to a HEAD: what stands in front of a body of that length, -1: not known before it is made. */
+int sbx_answer_head(struct sbx_request *request, int status, const char *type, int64_t length,
+                    struct sbx_err *err) SBX_MUST_CHECK;
+
 /* Status and body bytes of the answer that was sent, 0 before. */
 int sbx_answer_status(const struct sbx_request *request);
 int64_t sbx_answer_bytes(const struct sbx_request *request);

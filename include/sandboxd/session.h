@@ -187,6 +187,10 @@ struct sbx_held_call {
 int sbx_session_held(struct sbx_session *session, struct sbx_held_call *call,
                      struct sbx_err *err) SBX_MUST_CHECK;
 
+/* The same place by its first name: below /repo for /workspace/repo, and likewise for skills. Part of path.
+ */
+const char *sbx_path_real(const char *path);
+
 /* Is this a path that a client may write: absolute, below /repo, no "..", no NUL, CR or LF? 0, or -1 with the
  * reason. Pure. */
 int sbx_path_check(const char *path, size_t len, char *reason, size_t reason_size);
@@ -213,6 +217,28 @@ int sbx_session_write(struct sbx_session *session, struct sbx_write *files, size
 /* A batch of writes is over: advance the patch baseline when `any` of it succeeded (sessions with
  * extract_patch). */
 int sbx_session_written(struct sbx_session *session, bool any, struct sbx_err *err) SBX_MUST_CHECK;
+
+/* One file operation of the agent. */
+struct sbx_field;
+struct sbx_fs {
+    const char *const *args; /* the operation and its arguments as wire.h has them; NULL-terminated */
+    const void *input;       /* NULL: none */
+    size_t input_len;
+    bool changes;       /* files: outside of a run it is a turn of its own, as a batch of writes is */
+    int64_t timeout_ms; /* 0: none */
+};
+
+struct sbx_fs_result {
+    int code;          /* enum sbx_fs_code of wire.h */
+    char message[256]; /* "" with SBX_FS_OK */
+};
+
+/* Run it and hand over the fields of its answer as they come, but for FS_CODE and MESSAGE. on_field returns
+ * -1 with *err to give up. An operation that fails, or is ended by its time or its memory, says so in *ret;
+ * -1 is a failure of the request. */
+int sbx_session_fs(struct sbx_session *session, const struct sbx_fs *fs,
+                   int (*on_field)(void *arg, const struct sbx_field *field, struct sbx_err *err), void *arg,
+                   struct sbx_fs_result *ret, struct sbx_err *err) SBX_MUST_CHECK;
 
 /* Leave a directory ("/repo", "/skills") empty. */
 int sbx_session_clear(struct sbx_session *session, const char *target, struct sbx_err *err) SBX_MUST_CHECK;

@@ -113,6 +113,51 @@ enum sbx_held_op {
 #define SBX_HELD_BUFFER_MIN (64 * 1024)        /* smaller ones become this */
 #define SBX_HELD_BUFFER_MAX (16 * 1024 * 1024) /* larger ones become this */
 
+/*
+ * File operations are builtins of an EXEC: BUILTIN "fs", CWD "/", the operation and its arguments as ARGs.
+ * Their channel 1 carries fields, in pieces as they come; FS_CODE is the last of them, and an output without
+ * it is a failure. What repeats (entries, matches) begins with PATH each time. Input is the command's stdin.
+ *
+ *   ls PATH                  PATH, FS_KIND for each entry
+ *   stat PATH                FS_KIND, SIZE, MODE, FS_MTIME_NS, FS_UID, FS_GID, FS_TARGET of a symlink
+ *   read PATH OFFSET LIMIT   FS_ENCODING, FS_TEXT, FS_COUNT (lines in all), FS_END, FS_TRUNCATED
+ *   grep PATTERN PATH GLOB PRUNE…
+ *                            PATH, FS_LINE, FS_TEXT for each match, FS_TRUNCATED; GLOB "": all files
+ *   glob PATTERN PATH PRUNE… PATH, FS_KIND for each match
+ *   write PATH MODE          input: content
+ *   edit PATH ALL OLD_LENGTH input: the old text, the new text; FS_COUNT
+ *   delete PATH RECURSIVE    FS_COUNT: 1
+ *   mkdir PATH MODE PARENTS  FS_COUNT: 1 when it was made, 0 when it was there
+ *   move FROM TO OVERWRITE
+ *   get PATH FIRST LAST      FS_KIND, SIZE, MODE, FS_MTIME_NS, FS_INODE; of a file also FS_FIRST and FS_COUNT
+ *                            of the bytes that follow as FS_TEXT. FIRST and LAST are those of HTTP's Range,
+ * "" where left out; both "": all, both "-": nothing put PATH MODE            input: content; FS_COUNT: 1
+ * when it was made, 0 when it was replaced. MODE "": the present one, else 0644 tar PATH FS_TEXT, FS_COUNT:
+ * entries that are left out
+ *
+ * Numbers are decimal, flags 0 or 1. Paths: src/agent/fs_path.c.
+ */
+enum sbx_fs_code {
+    SBX_FS_OK = 0,
+    SBX_FS_INVALID_PATH = 1,
+    SBX_FS_NOT_FOUND = 2,
+    SBX_FS_NOT_A_DIRECTORY = 3,
+    SBX_FS_IS_A_DIRECTORY = 4,
+    SBX_FS_NOT_A_TEXT_FILE = 5,
+    SBX_FS_STRING_NOT_FOUND = 6,
+    SBX_FS_MULTIPLE_OCCURRENCES = 7,
+    SBX_FS_ALREADY_EXISTS = 8,
+    SBX_FS_TOO_LARGE = 9,
+    SBX_FS_INVALID_OFFSET = 10,
+    SBX_FS_INVALID_PATTERN = 11,
+    SBX_FS_PERMISSION_DENIED = 12,
+    SBX_FS_EXEC_FAILED = 13,
+};
+
+#define SBX_FS_READ_MAX  512000          /* bytes of content that one read gives */
+#define SBX_FS_GREP_MAX  200             /* matches */
+#define SBX_FS_FIELD_MAX SBX_FS_READ_MAX /* no field is longer */
+
 /* Fields of structured payloads: u8 tag, u32 length, bytes. Unknown tags are skipped. Repeated tags are
  * lists. */
 enum sbx_tag {
@@ -132,7 +177,7 @@ enum sbx_tag {
     SBX_TAG_KEEP = 23,       /* u32: 1 = survives the end of this connection */
     SBX_TAG_REQUEST = 24,    /* request id, for the agent's own messages */
     SBX_TAG_BUILTIN =
-        25, /* text: a function of the agent instead of a program, ARGs are its arguments: clear DIR… */
+        25, /* text: a function of the agent instead of a program, ARGs are its arguments: clear DIR…, fs … */
     SBX_TAG_CODE = 32,    /* u32: exit code as a shell would say it (128 + signal) */
     SBX_TAG_SIGNAL = 33,  /* u32 */
     SBX_TAG_REASON = 34,  /* u32: enum sbx_exit_reason */
@@ -141,14 +186,28 @@ enum sbx_tag {
     SBX_TAG_MAX_RSS = 37, /* u64 bytes */
     SBX_TAG_DURATION_US = 38,
     SBX_TAG_PATH = 48,
-    SBX_TAG_MODE = 49,  /* u32 */
-    SBX_TAG_SIZE = 50,  /* u64 */
-    SBX_TAG_HELD = 96,  /* text: id of a held exec */
-    SBX_TAG_OP = 97,    /* u32: enum sbx_held_op */
-    SBX_TAG_AFTER = 98, /* u64 */
-    SBX_TAG_LIMIT = 99, /* u64 */
-    SBX_TAG_TTY = 100,  /* u32: 1 = on a terminal, whose output is all on channel 1 */
-    SBX_TAG_ROWS = 101, /* u32 */
+    SBX_TAG_MODE = 49,    /* u32 */
+    SBX_TAG_SIZE = 50,    /* u64 */
+    SBX_TAG_FS_CODE = 64, /* u32: enum sbx_fs_code; MESSAGE says more */
+    SBX_TAG_FS_KIND = 65, /* text: "file", "dir", "symlink", "other" */
+    SBX_TAG_FS_TEXT = 66, /* bytes */
+    SBX_TAG_FS_LINE = 67, /* u64, and so are those that follow */
+    SBX_TAG_FS_COUNT = 68,
+    SBX_TAG_FS_END = 69,       /* lines up to the end of what was read */
+    SBX_TAG_FS_TRUNCATED = 70, /* 1: there is more */
+    SBX_TAG_FS_ENCODING = 71,  /* 1: not text */
+    SBX_TAG_FS_MTIME_NS = 72,
+    SBX_TAG_FS_UID = 73,
+    SBX_TAG_FS_GID = 74,
+    SBX_TAG_FS_INODE = 75,
+    SBX_TAG_FS_FIRST = 76,
+    SBX_TAG_FS_TARGET = 77, /* bytes */
+    SBX_TAG_HELD = 96,      /* text: id of a held exec */
+    SBX_TAG_OP = 97,        /* u32: enum sbx_held_op */
+    SBX_TAG_AFTER = 98,     /* u64 */
+    SBX_TAG_LIMIT = 99,     /* u64 */
+    SBX_TAG_TTY = 100,      /* u32: 1 = on a terminal, whose output is all on channel 1 */
+    SBX_TAG_ROWS = 101,     /* u32 */
     SBX_TAG_COLUMNS = 102,
     SBX_TAG_BUFFER = 103,       /* u64: bytes of the ring */
     SBX_TAG_OUTPUT_LIMIT = 104, /* u64: the exec is ended when it writes more; 0 or absent: none */

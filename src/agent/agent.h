@@ -226,6 +226,8 @@ size_t input_room(const struct exec *exec);
 /* builtin.c: in the command's process, as the user. */
 bool builtin_known(const char *name);
 int builtin_run(const char *name, char **argv); /* the exit code */
+/* Remove what is in the directory fd, which is taken over. Returns how many entries could not be removed. */
+unsigned builtin_empty(int fd);
 
 /* memory.c: processes that the container's memory limit has killed so far; 0 where that cannot be known. */
 void memory_init(void);

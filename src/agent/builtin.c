@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "agent/agent.h"
+#include "agent/fs.h"
 
 #define MAX_DEPTH 4096
 
@@ -23,7 +24,6 @@ static bool is_dot(const char *name)
     return name[0] == '.' && (name[1] == '\0' || (name[1] == '.' && name[2] == '\0'));
 }
 
-/* Remove what is in the directory fd (taken over). Returns how many entries could not be removed. */
 static unsigned empty(int fd, unsigned depth)
 {
     unsigned left = 0;
@@ -54,6 +54,11 @@ static unsigned empty(int fd, unsigned depth)
     return left;
 }
 
+unsigned builtin_empty(int fd)
+{
+    return empty(fd, 0);
+}
+
 /* clear DIR…: leave the directories empty. */
 static int clear(char **dirs)
 {
@@ -64,7 +69,7 @@ static int clear(char **dirs)
             complain("cannot open", *dirs);
             left++;
         } else {
-            left += empty(fd, 0);
+            left += builtin_empty(fd);
         }
     }
     return left > 0;
@@ -72,10 +77,22 @@ static int clear(char **dirs)
 
 bool builtin_known(const char *name)
 {
-    return strcmp(name, "clear") == 0;
+    return strcmp(name, "clear") == 0 || strcmp(name, "fs") == 0;
+}
+
+/* A program would have lost these by its exec. */
+static void close_descriptors(void)
+{
+    if (close_range(STDERR_FILENO + 1, ~0u, 0) == 0)
+        return;
+    for (int fd = STDERR_FILENO + 1; fd < MAX_WATCHED * 2; fd++)
+        close(fd);
 }
 
 int builtin_run(const char *name, char **argv)
 {
+    close_descriptors();
+    if (strcmp(name, "fs") == 0)
+        fs_run(argv);
     return strcmp(name, "clear") == 0 ? clear(argv) : 127;
 }

@@ -124,11 +124,12 @@ static void give_to_user(const char *path)
     (void)!lchown(path, user.uid, user.gid);
 }
 
-/* Another name for the same places, which some callers' prompts use. */
+/* Another name for the same places. What an image has there already stays, unless it is an empty directory. */
 static void make_workspace(void)
 {
-    if (mkdir("/workspace", 0755) < 0)
-        return;
+    make_directory("/workspace");
+    (void)!rmdir("/workspace/repo");
+    (void)!rmdir("/workspace/skills");
     (void)!symlink(WORKSPACE, "/workspace/repo");
     (void)!symlink("/skills", "/workspace/skills");
     make_directory("/workspace/tmp");

@@ -31,6 +31,9 @@ static void read_mutation(struct sbx_faults *faults, struct json_object *item, s
     if (sbx_json_string(faults, item, prefix, "path", SBX_JSON_REQUIRED, 0, SIZE_MAX, &file->path,
                         &path_len)) {
         batch->paths[i] = json_object_object_get(item, "path");
+        const char *real = sbx_path_real(file->path);
+        path_len -= (size_t)(real - file->path);
+        file->path = real;
         (void)sbx_path_check(file->path, path_len, file->reason, sizeof(file->reason));
     }
     (void)sbx_json_int(faults, item, prefix, "mode", SBX_JSON_OPTIONAL, 0, 07777, &mode);

@@ -54,6 +54,9 @@ sbx_handler sbx_handle_run;
 sbx_handler sbx_handle_seed;
 sbx_handler sbx_handle_files;
 sbx_handler sbx_handle_patch;
+sbx_handler sbx_handle_fs_ls, sbx_handle_fs_stat, sbx_handle_fs_read, sbx_handle_fs_grep, sbx_handle_fs_glob,
+    sbx_handle_fs_write, sbx_handle_fs_edit, sbx_handle_fs_delete, sbx_handle_fs_mkdir, sbx_handle_fs_move;
+sbx_handler sbx_handle_file_get, sbx_handle_file_put, sbx_handle_file_delete;
 sbx_handler sbx_handle_close;
 
 /* The service is stopping: whoever balances over replicas should go elsewhere. */
@@ -118,5 +121,9 @@ struct sbx_text {
 /* Callback for sbx_capture_emit: 0, or -1 with *text->err. */
 int sbx_text_add(void *text, const char *bytes, size_t n);
 int sbx_text_end(struct sbx_text *text);
+
+/* An answer in JSON being written into a spool. */
+int sbx_put(struct sbx_spool *spool, const char *text, struct sbx_err *err) SBX_MUST_CHECK;
+int sbx_put_string(struct sbx_spool *spool, const char *bytes, size_t n, struct sbx_err *err) SBX_MUST_CHECK;
 
 #endif

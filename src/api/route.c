@@ -14,6 +14,20 @@ static const struct sbx_route ROUTES[] = {
     {"POST", "/session/{id}/seed", sbx_handle_seed, false, SBX_WORK},
     {"POST", "/session/{id}/files", sbx_handle_files, false, SBX_WORK},
     {"GET", "/session/{id}/patch", sbx_handle_patch, false, SBX_WORK},
+    {"GET", "/session/{id}/files/{path}", sbx_handle_file_get, false, SBX_WORK},
+    {"HEAD", "/session/{id}/files/{path}", sbx_handle_file_get, false, SBX_WORK},
+    {"PUT", "/session/{id}/files/{path}", sbx_handle_file_put, false, SBX_WORK},
+    {"DELETE", "/session/{id}/files/{path}", sbx_handle_file_delete, false, SBX_WORK},
+    {"POST", "/session/{id}/fs/ls", sbx_handle_fs_ls, false, SBX_WORK},
+    {"POST", "/session/{id}/fs/stat", sbx_handle_fs_stat, false, SBX_WORK},
+    {"POST", "/session/{id}/fs/read", sbx_handle_fs_read, false, SBX_WORK},
+    {"POST", "/session/{id}/fs/grep", sbx_handle_fs_grep, false, SBX_WORK},
+    {"POST", "/session/{id}/fs/glob", sbx_handle_fs_glob, false, SBX_WORK},
+    {"POST", "/session/{id}/fs/write", sbx_handle_fs_write, false, SBX_WORK},
+    {"POST", "/session/{id}/fs/edit", sbx_handle_fs_edit, false, SBX_WORK},
+    {"POST", "/session/{id}/fs/delete", sbx_handle_fs_delete, false, SBX_WORK},
+    {"POST", "/session/{id}/fs/mkdir", sbx_handle_fs_mkdir, false, SBX_WORK},
+    {"POST", "/session/{id}/fs/move", sbx_handle_fs_move, false, SBX_WORK},
 };
 
 static void take_id(struct sbx_call *call, const char *segment, size_t n)

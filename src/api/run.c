@@ -48,15 +48,12 @@ static int on_output(void *arg, int channel, const void *data, size_t n, struct 
 
 static int put(struct run *run, const char *text, struct sbx_err *err)
 {
-    return sbx_spool_add(&run->answer, text, strlen(text), err);
+    return sbx_put(&run->answer, text, err);
 }
 
 static int put_string(struct run *run, const char *bytes, size_t n, struct sbx_err *err)
 {
-    struct sbx_text text = {.spool = &run->answer, .err = err};
-    if (put(run, "\"", err) < 0 || sbx_text_add(&text, bytes, n) != 0 || sbx_text_end(&text) != 0)
-        return -1;
-    return put(run, "\"", err);
+    return sbx_put_string(&run->answer, bytes, n, err);
 }
 
 /* A captured stream as a JSON string, with `last` as a line of its own after it. */

@@ -66,3 +66,16 @@ int sbx_text_end(struct sbx_text *text)
 {
     return flush(text);
 }
+
+int sbx_put(struct sbx_spool *spool, const char *text, struct sbx_err *err)
+{
+    return sbx_spool_add(spool, text, strlen(text), err);
+}
+
+int sbx_put_string(struct sbx_spool *spool, const char *bytes, size_t n, struct sbx_err *err)
+{
+    struct sbx_text text = {.spool = spool, .err = err};
+    if (sbx_put(spool, "\"", err) < 0 || sbx_text_add(&text, bytes, n) != 0 || sbx_text_end(&text) != 0)
+        return -1;
+    return sbx_put(spool, "\"", err);
+}

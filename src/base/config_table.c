@@ -149,6 +149,18 @@ static bool check_path(char *value)
     return value[0] == '/';
 }
 
+/* Patterns of names: what has a slash would never match. */
+static bool check_names(char *value)
+{
+    return !strpbrk(value, "/\r\n") && strlen(value) < 4096;
+}
+
+/* Caches, build output and what version control and editors keep: nobody's source. */
+#define PRUNE_DIRS                                                                                           \
+    ".git,.hg,.svn,.idea,.vs,__pycache__,.ruff_cache,.mypy_cache,.pytest_cache,.pyre,.pytype,.hypothesis,"   \
+    ".ipynb_checkpoints,*.egg-info,.eggs,.next,.nuxt,.svelte-kit,.turbo,.parcel-cache,.angular,.vite,"       \
+    ".astro,.docusaurus,.cache,.phpunit.cache,.gradle,target,obj"
+
 #define NAME(suffix) "DAIV_SANDBOX_" suffix
 #define FIELD(name)  .offset = offsetof(struct sbx_config, name)
 #define TEXT         .type = SBX_SETTING_TEXT
@@ -271,6 +283,13 @@ const struct sbx_setting sbx_settings[] = {
      .units = "entries", .description = "Most entries of a seed archive."},
     {NAME("MAX_OUTPUT_BYTES"), SIZE(1024, GIB), FIELD(max_output_bytes), .initial = "10M",
      .description = "Output kept of a command whose request names no limit: its head and its tail."},
+    {NAME("MAX_FILE_BYTES"), SIZE(1024, 1024 * GIB), FIELD(max_file_bytes), .initial = "4G",
+     .description = "Largest file, or archive of a directory, that is transferred as such."},
+    {NAME("FS_PRUNE_DIRS"), TEXT, FIELD(fs_prune_dirs), .initial = PRUNE_DIRS, .check = check_names,
+     .allowed = "names or patterns of directories, with commas between them",
+     .description = "Directories that grep and glob leave out, at any depth."},
+    {NAME("FS_TIMEOUT_SECONDS"), SECONDS(100, HOUR), FIELD(fs_timeout_ms), .initial = "60",
+     .description = "Longest time of a file operation; transfers of whole files have none."},
     {NAME("PIDS_LIMIT"), INT(8, 4194304), FIELD(pids_limit), .initial = "512", .units = "processes",
      .description = "Most processes and threads of a session."},
     {NAME("SWEEP_SECONDS"), SECONDS(100, DAY), FIELD(sweep_ms), .initial = "30",

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "sandboxd/base/util.h"
@@ -14,6 +15,9 @@ void sbx_spool_init(struct sbx_spool *spool, const char *dir, size_t memory, int
 
 void sbx_spool_done(struct sbx_spool *spool)
 {
+    if (spool->map)
+        munmap(spool->map, spool->map_len);
+    spool->map = NULL;
     sbx_buf_done(&spool->mem);
     sbx_close(&spool->fd);
     spool->file_len = 0;
@@ -86,4 +90,22 @@ ssize_t sbx_spool_read(const struct sbx_spool *spool, int64_t off, void *out, si
             return sbx_err_sys(err, SBX_ERR_INTERNAL, errno, "cannot read a temporary file in %s",
                                spool->dir);
     }
+}
+
+int sbx_spool_view(struct sbx_spool *spool, const void **ret, struct sbx_err *err)
+{
+    if (spool->fd < 0) {
+        *ret = spool->mem.data;
+        return 0;
+    }
+    if (append(spool, spool->mem.data, spool->mem.len, err) < 0)
+        return -1;
+    sbx_buf_clear(&spool->mem);
+    spool->map_len = (size_t)spool->file_len;
+    void *map = mmap(NULL, spool->map_len, PROT_READ, MAP_SHARED, spool->fd, 0);
+    if (map == MAP_FAILED)
+        return sbx_err_sys(err, SBX_ERR_INTERNAL, errno, "cannot map a temporary file of %zu bytes",
+                           spool->map_len);
+    *ret = spool->map = map;
+    return 0;
 }

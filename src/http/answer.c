@@ -20,6 +20,8 @@ static const char *reason(int status)
         {201, "Created"},
         {202, "Accepted"},
         {204, "No Content"},
+        {206, "Partial Content"},
+        {304, "Not Modified"},
         {400, "Bad Request"},
         {401, "Unauthorized"},
         {403, "Forbidden"},
@@ -31,6 +33,7 @@ static const char *reason(int status)
         {413, "Request Entity Too Large"},
         {414, "Request-URI Too Long"},
         {415, "Unsupported Media Type"},
+        {416, "Range Not Satisfiable"},
         {422, "Unprocessable Entity"},
         {429, "Too Many Requests"},
         {431, "Request Header Fields Too Large"},
@@ -81,7 +84,7 @@ static int put(struct sbx_request *request, const void *data, size_t n, struct s
     return 0;
 }
 
-/* length < 0: a status that has no body. */
+/* length < 0: there is no body, or nobody knows how long it would be. */
 static int put_head(struct sbx_request *request, int status, const char *type, int64_t length,
                     struct sbx_err *err)
 {
@@ -93,9 +96,10 @@ static int put_head(struct sbx_request *request, int status, const char *type, i
     char head[512];
     int n = snprintf(head, sizeof(head), "Status: %d %s\r\nX-Request-Id: %s\r\n", status, reason(status),
                      request->id);
+    if (type)
+        n += snprintf(head + n, sizeof(head) - (size_t)n, "Content-Type: %.200s\r\n", type);
     if (length >= 0)
-        n += snprintf(head + n, sizeof(head) - (size_t)n, "%s%.200s%sContent-Length: %lld\r\n",
-                      type ? "Content-Type: " : "", type ? type : "", type ? "\r\n" : "", (long long)length);
+        n += snprintf(head + n, sizeof(head) - (size_t)n, "Content-Length: %lld\r\n", (long long)length);
     if (put(request, head, (size_t)n, err) < 0)
         return -1;
     if (put(request, request->extra, request->extra_len, err) < 0)
@@ -122,7 +126,8 @@ int sbx_answer(struct sbx_request *request, int status, const char *type, const 
     bool none = has_no_body(status);
     if (!body || none)
         n = 0;
-    if (put_head(request, status, type, none ? -1 : (int64_t)n, err) < 0 || put(request, body, n, err) < 0)
+    if (put_head(request, status, none ? NULL : type, none ? -1 : (int64_t)n, err) < 0 ||
+        put(request, body, n, err) < 0)
         return -1;
     request->sent = (int64_t)n;
     return put_end(request, err);
@@ -148,6 +153,12 @@ int sbx_answer_spool(struct sbx_request *request, int status, const char *type, 
         request->sent += n;
     }
     return put_end(request, err);
+}
+
+int sbx_answer_head(struct sbx_request *request, int status, const char *type, int64_t length,
+                    struct sbx_err *err)
+{
+    return put_head(request, status, type, length, err) < 0 ? -1 : put_end(request, err);
 }
 
 int sbx_answer_status(const struct sbx_request *request)

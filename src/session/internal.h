@@ -197,6 +197,19 @@ int sbx_link_held(struct sbx_link *link, const struct sbx_exec_spec *spec, struc
 int sbx_link_write(struct sbx_link *link, struct sbx_write *files, size_t count,
                    struct sbx_err *err) SBX_MUST_CHECK;
 
+/* Fields that come in pieces. */
+struct sbx_fields {
+    struct sbx_buf part; /* of a field that is not whole yet */
+    int (*on_field)(void *arg, const struct sbx_field *field, struct sbx_err *err);
+    void *arg;
+};
+void sbx_fields_init(struct sbx_fields *fields,
+                     int (*on_field)(void *arg, const struct sbx_field *field, struct sbx_err *err),
+                     void *arg);
+void sbx_fields_done(struct sbx_fields *fields);
+/* UPSTREAM: no agent sends such a thing. */
+int sbx_fields_add(struct sbx_fields *fields, const void *data, size_t n, struct sbx_err *err) SBX_MUST_CHECK;
+
 /* The links of an opened session, made on first use. */
 struct sbx_link *sbx_session_link(struct sbx_session *session, struct sbx_err *err) SBX_MUST_CHECK;
 struct sbx_link *sbx_session_helper(struct sbx_session *session, struct sbx_err *err) SBX_MUST_CHECK;

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "sandboxd/base/util.h"
 #include "sandboxd/session.h"
 
 #define ROOT     "/repo"
@@ -23,6 +24,17 @@ static bool has_dot_dot(const char *path)
             return true;
     }
     return false;
+}
+
+const char *sbx_path_real(const char *path)
+{
+    static const char *const PREFIXES[] = {"/workspace/repo", "/workspace/skills"};
+    for (size_t i = 0; i < SBX_ARRAY_LEN(PREFIXES); i++) {
+        size_t n = strlen(PREFIXES[i]);
+        if (strncmp(path, PREFIXES[i], n) == 0 && (path[n] == '/' || path[n] == '\0'))
+            return path + strlen("/workspace");
+    }
+    return path;
 }
 
 int sbx_path_check(const char *path, size_t len, char *reason, size_t reason_size)

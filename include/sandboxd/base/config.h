@@ -62,6 +62,9 @@ struct sbx_config {
     int64_t max_seed_bytes; /* also the limit of what an archive unpacks to */
     int64_t max_seed_entries;
     int64_t max_output_bytes;
+    int64_t max_file_bytes;
+    char *fs_prune_dirs; /* "a,b*" */
+    int64_t fs_timeout_ms;
     int64_t pids_limit;
     int64_t sweep_ms; /* interval of the janitor */
     int64_t orphan_grace_ms;

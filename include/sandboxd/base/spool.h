@@ -16,6 +16,8 @@ struct sbx_spool {
     int fd;             /* -1 while everything is in memory */
     int64_t file_len;
     int64_t max; /* most bytes in all */
+    void *map;   /* of sbx_spool_view */
+    size_t map_len;
 };
 
 /* memory: bytes kept in memory before the file is made. max: TOO_LARGE beyond it. */
@@ -30,5 +32,9 @@ int64_t sbx_spool_len(const struct sbx_spool *spool);
 /* Read at an offset, pread semantics: bytes read, 0 at the end, -1. */
 ssize_t sbx_spool_read(const struct sbx_spool *spool, int64_t off, void *out, size_t n,
                        struct sbx_err *err) SBX_MUST_CHECK;
+
+/* All of it as one piece of memory, without a copy where there is a file: borrowed until sbx_spool_done.
+ * Nothing may be added afterwards. */
+int sbx_spool_view(struct sbx_spool *spool, const void **ret, struct sbx_err *err) SBX_MUST_CHECK;
 
 #endif

@@ -1,0 +1,257 @@
+"""Files as they are: GET with ranges and entity tags, HEAD, PUT, DELETE, and directories as archives."""
+import gzip
+import hashlib
+import io
+import random
+import subprocess
+import tarfile
+import time
+import uuid
+
+import pytest
+
+from support import BUSYBOX, DISTROLESS, GONE, MIB, Background, eventually, rss_anon
+
+pytestmark = pytest.mark.core
+
+
+@pytest.fixture
+def session(create):
+    return create()
+
+
+def url(session, path):
+    return session.path + "files" + path
+
+
+def get(session, path, **headers):
+    return session.stack.http.get(url(session, path), headers={name.replace("_", "-"): value for name, value in headers.items()})
+
+
+def put(session, path, content, **options):
+    return session.stack.http.put(url(session, path), content=content, **options)
+
+
+def members(data, mode="r:"):
+    with tarfile.open(fileobj=io.BytesIO(data), mode=mode) as archive:
+        return {m.name: (m, archive.extractfile(m).read() if m.isreg() else None) for m in archive.getmembers()}
+
+
+# --- GET, HEAD ---
+
+
+@pytest.mark.parametrize("content", [b"", b"x", b"\0\xff\r\n", random.Random(1).randbytes(3 * MIB + 17)])
+def test_a_file_comes_as_it_is(session, content):
+    session.write("/repo/f", content, 0o640)
+    response = get(session, "/repo/f")
+    assert response.status_code == 200 and response.content == content
+    assert response.headers["content-type"] == "application/octet-stream" and response.headers["content-length"] == str(len(content))
+    assert response.headers["accept-ranges"] == "bytes" and response.headers["x-file-mode"] == "0640"
+    head = session.stack.http.head(url(session, "/repo/f"))
+    assert head.status_code == 200 and head.content == b"" and head.headers["content-length"] == str(len(content))
+    assert head.headers["etag"] == response.headers["etag"] and head.headers["last-modified"] == response.headers["last-modified"]
+
+
+def test_both_spellings_and_odd_names(session):
+    names = ["with space", "ünï-🦀", "a+b&c=d?e#f", "100%", "..hidden", "quote'\"\\"]
+    session.files([(f"/repo/{name}", name.encode()) for name in names])
+    for name in names:
+        for prefix in ("/repo/", "/workspace/repo/", "//repo//"):
+            quoted = "".join("%%%02X" % byte for byte in name.encode())
+            assert get(session, prefix + quoted).content == name.encode()
+
+
+def test_parts_of_a_file(session):
+    content = bytes(range(256)) * 1000
+    session.write("/repo/f", content)
+    for value, first, last in (("0-0", 0, 0), ("10-19", 10, 19), ("255990-", 255990, 255999), ("-5", 255995, 255999), ("-999999", 0, 255999),
+                               ("100-999999999999", 100, 255999), ("0-", 0, 255999)):
+        response = get(session, "/repo/f", Range=f"bytes={value}")
+        assert response.status_code == 206 and response.content == content[first:last + 1], value
+        assert response.headers["content-range"] == f"bytes {first}-{last}/256000"
+    for value in ("256000-", "999999999-", "-0"):
+        response = get(session, "/repo/f", Range=f"bytes={value}")
+        assert response.status_code == 416 and response.headers["content-range"] == "bytes */256000" and response.json()["detail"]
+    for value in ("bytes=1-2,5-6", "bytes=-", "bytes=a-b", "lines=1-2", "bytes=5-2", "bytes=" + "9" * 40 + "-"):
+        response = get(session, "/repo/f", Range=value)
+        assert (response.status_code, response.content) == (200, content) or (value == "bytes=5-2" and response.status_code == 416)
+
+
+def test_an_unchanged_file_is_not_sent_again(session):
+    session.write("/repo/f", b"one")
+    tag = get(session, "/repo/f").headers["etag"]
+    for value in (tag, f'"other", {tag}', f"W/{tag}", "*"):
+        response = get(session, "/repo/f", If_None_Match=value)
+        assert response.status_code == 304 and response.content == b"" and response.headers["etag"] == tag
+    assert get(session, "/repo/f", If_None_Match='"other"').content == b"one"
+    session.run("echo -n two > f")
+    response = get(session, "/repo/f", If_None_Match=tag)
+    assert response.status_code == 200 and response.content == b"two" and response.headers["etag"] != tag
+    assert get(session, "/repo/f", Range="bytes=1-", If_Range=tag).status_code == 200
+    response = get(session, "/repo/f", Range="bytes=1-", If_Range=response.headers["etag"])
+    assert response.status_code == 206 and response.content == b"wo"
+
+
+@pytest.mark.parametrize("path,status", [
+    ("/repo/none", 404), ("/repo/none/none", 404), ("/repo/file/x", 404), ("/etc/passwd", 422), ("/repo/out/passwd", 422), ("/repo/pipe", 422),
+    ("/repo/closed/x", 403), ("/repo/secret", 403), ("/nowhere", 422), ("/repo/%2e%2e/etc/passwd", 422), ("/repo/a%2Fb", 404), ("/repo/a%00b", 400),
+])
+def test_what_cannot_be_sent(shared, path, status):
+    shared.run("mkdir -p closed; echo f > file; ln -sfn /etc out; test -p pipe || mkfifo pipe; echo s > secret; chmod 0 closed secret")
+    response = get(shared, path)
+    assert response.status_code == status and response.json()["detail"], response.text
+    head = shared.stack.http.head(url(shared, path))
+    assert head.status_code == status and head.content == b""
+
+
+def test_a_session_that_is_gone(stack):
+    for method in ("GET", "PUT", "DELETE"):
+        response = stack.http.request(method, f"/session/{uuid.uuid4()}/files/repo/x")
+        assert response.status_code == 404 and response.json() == GONE
+
+
+# --- PUT, DELETE ---
+
+
+def test_a_file_is_put_and_replaced(session):
+    assert put(session, "/repo/new/dir/f", b"one").status_code == 201
+    assert session.out("cat new/dir/f; stat -c ' %a %u:%g' new/dir/f") == "one 644 1000:1000"
+    assert put(session, "/repo/new/dir/f?mode=0755", b"two").status_code == 204
+    assert put(session, "/repo/new/dir/f", b"three").status_code == 204  # the mode stays
+    assert session.out("cat new/dir/f; stat -c ' %a' new/dir/f; ls -A new/dir") == "three 755\nf"
+    assert put(session, "/workspace/skills/s", b"", headers={"X-File-Mode": "4711"}).status_code == 201
+    assert session.out("stat -c '%a %s' /skills/s") == "4711 0"
+    for mode in ("8", "10000", "rw", "-1"):
+        assert put(session, f"/repo/f?mode={mode}", b"").status_code == 422
+
+
+def test_a_large_file_goes_there_and_back_in_flat_memory(session, stack):
+    block = random.Random(2).randbytes(MIB)
+    digest = hashlib.sha256(block * 200).hexdigest()
+    before = max(rss_anon(pid) for pid in stack.children("worker"))
+    assert put(session, "/repo/big", (block for _ in range(200))).status_code == 201  # chunked
+    assert session.out("sha256sum < big").split()[0] == digest
+    got = hashlib.sha256()
+    with stack.http.stream("GET", url(session, "/repo/big")) as response:
+        for piece in response.iter_bytes():
+            got.update(piece)
+    assert got.hexdigest() == digest
+    assert max(rss_anon(pid) for pid in stack.children("worker")) < before + 8 * MIB
+
+
+@pytest.mark.parametrize("path,status", [("/repo", 422), ("/repo/dir", 409), ("/repo/dir/", 422), ("/repo/closed/f", 403), ("/etc/f", 422), ("/repo/file/f", 404),
+                                         ("/repo/out/f", 422), ("/repo/%2e%2e/f", 422)])
+def test_what_cannot_be_put(shared, path, status):
+    shared.run("mkdir -p dir; test -d closed || mkdir -m 500 closed; chmod 500 closed; touch file; ln -sfn /tmp out")
+    response = put(shared, path, b"x")
+    assert response.status_code == status, response.text
+    assert shared.out("ls -A dir closed /tmp/f 2>/dev/null || true").split() == ["closed:", "dir:"]
+
+
+def test_a_client_that_breaks_off_leaves_the_file_as_it_was(session, stack):
+    session.write("/repo/f", b"whole")
+
+    def half():
+        yield b"x" * MIB
+        raise RuntimeError("gone")
+
+    with pytest.raises(RuntimeError):
+        put(session, "/repo/f", half())
+    assert session.out("cat f; ls -A") == "wholef"
+
+
+def test_a_slow_client_holds_nobody_up(session, stack):
+    session.run("head -c 50M /dev/zero > big")
+
+    def slowly():
+        for _ in range(20):
+            yield b"x" * 1000
+            time.sleep(0.1)
+
+    upload = Background(stack.client(stack.key).put, url(session, "/repo/slow"), content=slowly())
+    with stack.http.stream("GET", url(session, "/repo/big")) as response:
+        next(response.iter_bytes(1000))
+        for _ in range(5):
+            assert session.out("echo free") == "free"
+    assert upload.result().status_code == 201
+
+
+def test_a_file_beyond_the_limit_is_refused(make_stack):
+    own = make_stack(MAX_FILE_BYTES="1M")
+    session = own.create(BUSYBOX)
+    assert put(session, "/repo/fits", b"x" * MIB).status_code == 201
+    assert put(session, "/repo/large", b"x" * (MIB + 1)).status_code == 413
+    assert put(session, "/repo/chunked", iter([b"x" * MIB, b"x"])).status_code == 413
+    session.run("cat fits fits > twice")
+    assert get(session, "/repo/twice").status_code == 413
+    assert get(session, "/repo/twice", Range="bytes=0-9").content == b"x" * 10
+    assert session.out("ls -A") == "fits\ntwice"
+
+
+def test_files_and_directories_are_deleted(session):
+    session.run("mkdir -p d/e; touch f d/f")
+    http = session.stack.http
+    assert http.delete(url(session, "/repo/f")).status_code == 204
+    assert http.delete(url(session, "/repo/f")).status_code == 404
+    assert http.delete(url(session, "/repo/d")).status_code == 409
+    assert http.delete(url(session, "/repo/d?recursive=true")).status_code == 204
+    assert http.delete(url(session, "/repo?recursive=true")).status_code == 422
+    assert session.out("ls -A") == ""
+
+
+def test_a_put_is_a_turn_of_its_own(create):
+    session = create(extract_patch=True)
+    assert put(session, "/repo/f", b"a\n").status_code == 201
+    patch = session.turn("echo b >> f")
+    assert b"\n+b" in patch and b"\n+a" not in patch and b"\n+a" in session.cumulative()
+    assert session.stack.http.delete(url(session, "/repo/f")).status_code == 204
+    assert session.turn("true") is None
+
+
+def test_an_image_without_a_shell(create):
+    session = create(DISTROLESS)
+    assert put(session, "/repo/d/f", b"x").status_code == 201
+    assert get(session, "/repo/d/f").content == b"x" and list(members(get(session, "/repo").content)) == ["d", "d/f"]
+
+
+# --- directories ---
+
+
+def test_a_directory_comes_as_an_archive(session):
+    long = "/".join(["long-name-of-a-directory"] * 9)
+    session.run(f"mkdir -p {long} empty; echo deep > {long}/f; printf run > run; chmod 750 run; touch -d @1700000000 run; ln -s run link; "
+                f"ln -s {long} way; mkfifo pipe; ln run hard; echo no > secret; chmod 0 secret; mkdir .git; touch .git/x 'ü ä'")
+    response = get(session, "/repo/")
+    assert response.status_code == 200 and response.headers["content-type"] == "application/x-tar"
+    assert response.headers["x-skipped-entries"] == "2"  # the FIFO and the secret
+    found = members(response.content)
+    assert found["run"][1] == found["hard"][1] == b"run" and found["run"][0].mode == 0o750 and found["run"][0].mtime == 1700000000
+    assert found["link"][0].linkname == "run" and found["way"][0].linkname == long and found[f"{long}/f"][1] == b"deep\n"
+    assert found["empty"][0].isdir() and found["run"][0].uid == 1000
+    assert {"pipe", "secret"}.isdisjoint(found) and {".git/x", "ü ä"} <= set(found)
+    head = session.stack.http.head(url(session, "/repo"))
+    assert head.status_code == 200 and head.headers["content-type"] == "application/x-tar" and head.content == b""
+
+
+@pytest.mark.parametrize("query,accept,kind", [("?format=tar", "*/*", "application/x-tar"), ("?format=tar.gz", "*/*", "application/gzip"),
+                                               ("?format=tar.zst", "*/*", "application/zstd"), ("", "application/gzip", "application/gzip"),
+                                               ("", "application/zstd", "application/zstd")])
+def test_an_archive_is_packed_as_asked_for(shared, query, accept, kind):
+    shared.write("/repo/packed/f", b"text " * 100_000)
+    response = get(shared, "/repo/packed" + query, Accept=accept)
+    assert response.status_code == 200 and response.headers["content-type"] == kind
+    data = response.content
+    if kind == "application/gzip":
+        data = gzip.decompress(data)
+    elif kind == "application/zstd":
+        data = subprocess.run(["zstd", "-dc"], input=data, stdout=subprocess.PIPE, check=True).stdout
+    assert members(data)["f"][1] == b"text " * 100_000
+    assert kind == "application/x-tar" or len(response.content) < 20_000
+    assert get(shared, "/repo/packed?format=zip").status_code == 422
+
+
+def test_an_archive_of_a_directory_that_changes_is_whole(session):
+    session.run("(for i in $(seq 100000); do [ -e stop ] && exit; printf 'x%.0s' $(seq $((RANDOM % 3000))) > f; rm -rf d; mkdir d; touch d/$i; done) > /dev/null 2>&1 &")
+    for _ in range(20):
+        assert members(get(session, "/repo").content) is not None
+    session.run("touch stop")
