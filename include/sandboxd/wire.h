@@ -129,11 +129,12 @@ enum sbx_held_op {
  *   delete PATH RECURSIVE    FS_COUNT: 1
  *   mkdir PATH MODE PARENTS  FS_COUNT: 1 when it was made, 0 when it was there
  *   move FROM TO OVERWRITE
- *   get PATH FIRST LAST      FS_KIND, SIZE, MODE, FS_MTIME_NS, FS_INODE; of a file also FS_FIRST and FS_COUNT
- *                            of the bytes that follow as FS_TEXT. FIRST and LAST are those of HTTP's Range,
- * "" where left out; both "": all, both "-": nothing put PATH MODE            input: content; FS_COUNT: 1
- * when it was made, 0 when it was replaced. MODE "": the present one, else 0644 tar PATH FS_TEXT, FS_COUNT:
- * entries that are left out
+ *   get PATH FIRST LAST      FS_KIND, SIZE, MODE, FS_MTIME_NS, FS_INODE; of a file also FS_FIRST and
+ *                            FS_COUNT of the bytes that follow as FS_TEXT. FIRST and LAST: of HTTP's Range,
+ *                            "" where left out; both "": all, both "-": nothing
+ *   put PATH MODE            input: content; FS_COUNT: 1 when it was made, 0 when it was replaced. MODE
+ *                            "": the present one, else 0644
+ *   tar PATH                 FS_TEXT, FS_COUNT: entries that are left out
  *
  * Numbers are decimal, flags 0 or 1. Paths: src/agent/fs_path.c.
  */

@@ -74,7 +74,8 @@ def template_of(url_path):
     """The path of the document that a request's path is."""
     bare = url_path.removeprefix("/api/v1").rstrip("/")
     for path in DOC["paths"]:
-        if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", path.rstrip("/")), bare):
+        pattern = re.sub(r"\{\w+\}", "[^/]+", path.rstrip("/").replace("{path}", ".+"))
+        if re.fullmatch(pattern, bare):
             return path
     return None
 
@@ -104,8 +105,10 @@ def check_answer(response):
     if "content" not in expected:
         assert response.content == b"", what
         return
-    assert response.headers["content-type"] == "application/json", what
-    must_fit(expected["content"]["application/json"]["schema"], response.json(), what)
+    kind = response.headers["content-type"]
+    assert kind in expected["content"], what
+    if kind == "application/json":
+        must_fit(expected["content"]["application/json"]["schema"], response.json(), what)
 
 
 def check_request(response):
@@ -171,7 +174,7 @@ def test_operations_are_whole():
         op = operation(path, method)
         declared = {resolve(p)["name"] for p in DOC["paths"][path].get("parameters", [])}
         assert set(re.findall(r"\{(\w+)\}", path)) == declared, path
-        assert path.endswith("/") and op["summary"] and "default" in op["responses"]
+        assert path.endswith(("/", "{path}")) and op["summary"] and "default" in op["responses"]
         for status, response in op["responses"].items():
             assert resolve(response)["description"], (path, status)
             assert re.fullmatch("[2-5][0-9][0-9]|default", status)
@@ -231,8 +234,8 @@ def test_the_fields_are_those_that_the_service_reads():
     read = set(re.findall(r'sbx_json_(?:string|bool|int|double|array|object)\(\s*faults,\s*\w+,\s*(?:""|prefix),\s*"(\w+)"', source))
     read |= set(re.findall(r'sbx_read_env\(\s*faults,\s*\w+,\s*"(\w+)"', source))
     documented = set()
-    for name in ("Create", "Run", "Files", "Mutation"):
-        documented |= set(DOC["components"]["schemas"][name]["properties"])
+    for schema in [body_schema(*body) for body in JSON_BODIES] + [DOC["components"]["schemas"]["Mutation"]]:
+        documented |= set(resolve(schema)["properties"])
     assert documented == read
     archives = re.search(r"ARCHIVE\[ARCHIVES\] = \{(.*?);", source, re.S).group(1)
     assert set(re.findall(r'\{"(\w+)"', archives)) == set(DOC["components"]["schemas"]["Seed"]["properties"])
@@ -246,7 +249,7 @@ def test_the_fields_are_those_that_the_service_reads():
 def test_a_path_has_the_documented_methods_and_no_other(http, prefix, path):
     documented = {method.upper() for p, method in OPERATIONS if p == path}
     concrete = prefix + path.replace("{session_id}", str(uuid.uuid4()))
-    for method in ("PATCH", "PUT", "OPTIONS"):
+    for method in {"PATCH", "PUT", "OPTIONS"} - documented:
         response = http.request(method, concrete)
         assert response.status_code == 405, response.text
         assert set(response.headers["allow"].split(", ")) == documented
@@ -341,7 +344,7 @@ def test_a_session_from_its_creation_to_its_end(http):
     assert http.get(path + "patch/").status_code == 200
     assert http.delete(path).status_code == 204
     assert http.delete(path).status_code == 204
-    for method, rest in (("post", ""), ("post", "files/"), ("post", "seed/"), ("get", "patch/")):
+    for method, rest in (("post", ""), ("post", "files/"), ("post", "seed/"), ("get", "patch/"), ("get", "files/repo/x"), ("put", "files/repo/x")):
         body = {"": {"commands": []}, "files/": {"mutations": [{"path": "/repo/x", "content": ""}]}}.get(rest)
         assert http.request(method, path + rest, json=body).status_code == 404
 
@@ -351,6 +354,37 @@ def test_an_ephemeral_session(http, create):
     for _ in range(2):
         answer = http.post(path, json={"commands": ["ls; echo x > x"]}).json()
         assert answer["results"][0]["output"] == "" and answer["patch"]
+
+
+def test_file_operations(http, create):
+    path = create(BUSYBOX, extract_patch=True).path
+    http.post(path, json={"commands": ["mkdir a; echo import x > setup.py; ln -s setup.py link; printf '\\000' > binary"]})
+    for op in ("write", "edit", "move", "ls", "stat", "read", "grep", "glob", "delete", "mkdir"):
+        where = f"/session/{{session_id}}/fs/{op}/"
+        [(_, example)] = examples_of(operation(where, "post")["requestBody"]["content"]["application/json"])
+        answer = http.post(path + f"fs/{op}/", json=example).json()
+        assert answer["error"] is None, (op, answer)
+        bad = {name: "relative" if name in ("path", "to") else value for name, value in example.items()}
+        assert http.post(path + f"fs/{op}/", json=bad).json()["error"]["code"] == "invalid_path"
+    assert http.post(path + "fs/stat/", json={"path": "/repo/link"}).json()["target"] == "setup.py"
+    assert http.post(path + "fs/read/", json={"path": "/repo/binary"}).json()["encoding"] == "base64"
+    assert http.post(path + "fs/read/", json={"path": "/repo/setup.py", "offset": 5}).json()["error"]["code"] == "invalid_offset"
+
+
+def test_raw_files(http, create):
+    path = create(BUSYBOX).path + "files/repo/"
+    assert http.put(path + "d/f", content=b"text").status_code == 201
+    assert http.put(path + "d/f?mode=755", content=b"text").status_code == 204
+    etag = http.get(path + "d/f").headers["etag"]
+    for headers, status in (({"Range": "bytes=1-2"}, 206), ({"Range": "bytes=9-"}, 416), ({"If-None-Match": etag}, 304)):
+        assert http.get(path + "d/f", headers=headers).status_code == status
+    for kind in ("tar", "tar.gz", "tar.zst"):
+        assert http.get(path + f"d?format={kind}").status_code == 200
+    assert http.head(path + "d/f").status_code == http.head(path + "d").status_code == 200
+    assert http.head(path + "none").status_code == http.get(path + "none").status_code == 404
+    assert http.put(path + "d", content=b"").status_code == http.delete(path + "d").status_code == 409
+    assert http.get(path + "d?format=zip").status_code == http.put(path + "d/f?mode=9", content=b"").status_code == 422
+    assert http.delete(path + "d?recursive=true").status_code == 204
 
 
 def test_errors_of_a_busy_session(stack, http, create):

@@ -27,7 +27,7 @@ def answers(stack):
 
 
 def test_every_example_succeeds(answers):
-    assert len(answers) == 6
+    assert len(answers) == 8
     for example, output, errors in answers:
         assert '"detail"' not in output, (example, output)
         assert errors == "", (example, errors)
@@ -39,7 +39,11 @@ def test_the_examples_do_what_the_text_says(answers):
     assert "Makefile" in run["results"][0]["output"]
     written = json.loads(answers[3][1].splitlines()[0])
     assert written["results"] == [{"path": "/repo/hello.txt", "ok": True, "error": None}]
-    assert json.loads(answers[4][1].splitlines()[0])["patch"]
+    edited, found = (json.loads(answers[4][1].replace("}{", "}\n{").splitlines()[i]) for i in (0, 1))
+    assert edited == {"occurrences": 1, "error": None}
+    assert found["matches"] == [{"path": "/repo/hello.txt", "line": 1, "text": "hello, world"}]
+    assert answers[5][1].startswith(README[:20]) and answers[5][1].endswith("README.md\n")
+    assert json.loads(answers[6][1].splitlines()[0])["patch"]
 
 
 def test_the_settings_table_is_the_programs_own():
