@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "api/internal.h"
+#include "api/raw.h"
 
 #define ID "550e8400-e29b-41d4-a716-446655440000"
 
@@ -228,6 +228,22 @@ static void base64_with_a_flaw_anywhere_is_refused(void **state)
     }
 }
 
+static void an_entity_tag_is_of_one_state_of_a_file(void **state)
+{
+    struct sbx_raw_have have = {.size = 1, .mtime_ns = 2, .inode = 3};
+    char tag[SBX_ETAG_SIZE];
+    char other[SBX_ETAG_SIZE];
+    char list[200];
+    sbx_raw_etag(&have, tag);
+    have.mtime_ns = 4;
+    sbx_raw_etag(&have, other);
+    assert_string_not_equal(tag, other);
+    snprintf(list, sizeof(list), "\"x\", W/%s", tag);
+    assert_true(sbx_raw_tag_in(list, tag));
+    assert_false(sbx_raw_tag_in(list, other));
+    assert_true(sbx_raw_tag_in("*", other));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -245,6 +261,7 @@ int main(void)
         cmocka_unit_test(every_kind_of_error_has_its_status),
         cmocka_unit_test(base64_is_decoded_the_same_however_it_is_read),
         cmocka_unit_test(base64_with_a_flaw_anywhere_is_refused),
+        cmocka_unit_test(an_entity_tag_is_of_one_state_of_a_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
