@@ -221,6 +221,7 @@ static void mistakes_in_a_file_are_named_without_quoting_it(void **state)
     struct sbx_err err = SBX_ERR_INIT;
     const char *const env[] = {KEY, NULL};
     check_file_refused(f, "\n" P "PROT=1\n", " line 2: there is no setting " P "PROT");
+    check_file_refused(f, P "PO\r\x1b[RT=1\n", " line 1: there is no setting " P "PO??[RT");
     check_file_refused(f, "s3cret\n", " line 1: NAME=value was expected");
     check_file_refused(f, "=s3cret\n", " line 1: NAME=value was expected");
     put(f->file, "A=b\0c", 5);
