@@ -165,6 +165,11 @@ int sbx_docker_volume_overlay(struct sbx_docker *docker, struct sbx_wait *wait, 
                               const char *lower, const char *upper, const char *work,
                               const struct sbx_docker_pair *labels, struct sbx_err *err) SBX_MUST_CHECK;
 
+/* Labels of a volume; the caller puts *ret, which is NULL where there are none. NOT_FOUND: no such volume. */
+struct json_object;
+int sbx_docker_volume_labels(struct sbx_docker *docker, struct sbx_wait *wait, const char *name,
+                             struct json_object **ret, struct sbx_err *err) SBX_MUST_CHECK;
+
 /* Gone counts as success; in use is CONFLICT. */
 int sbx_docker_volume_remove(struct sbx_docker *docker, struct sbx_wait *wait, const char *name,
                              struct sbx_err *err) SBX_MUST_CHECK;
@@ -172,7 +177,6 @@ int sbx_docker_volume_remove(struct sbx_docker *docker, struct sbx_wait *wait, c
 /* Containers, running or not (volumes) that carry label=value (value NULL: the label at all). fn gets id
  * (volumes: the name), name and the labels as a JSON object (borrowed); a non-zero result stops. Slow: sweeps
  * only. */
-struct json_object;
 int sbx_docker_list(struct sbx_docker *docker, struct sbx_wait *wait, const char *label, const char *value,
                     int (*fn)(void *arg, const char *id, const char *name, struct json_object *labels),
                     void *arg, struct sbx_err *err) SBX_MUST_CHECK;

@@ -66,6 +66,11 @@ int sbx_session_create(struct sbx_engine *engine, const struct sbx_session_optio
  * goes on with it. */
 int sbx_session_close(struct sbx_engine *engine, const char *id, struct sbx_err *err) SBX_MUST_CHECK;
 
+/* The record of a session of the engine's client; NOT_FOUND for others' as for none. One that the store lost
+ * is rebuilt. *ret must be initialised. */
+int sbx_session_find(struct sbx_engine *engine, const char *id, struct sbx_record *ret,
+                     struct sbx_err *err) SBX_MUST_CHECK;
+
 /* An opened session: locked, its record read. */
 struct sbx_link;
 struct sbx_session {

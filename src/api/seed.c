@@ -71,12 +71,9 @@ static int look_first(struct sbx_call *call, struct sbx_err *err)
 {
     struct sbx_record record;
     sbx_record_init(&record);
-    int rc = call->id[0] ? sbx_store_get(call->engine->store, call->id, &record, err)
-                         : sbx_err_set(err, SBX_ERR_NOT_FOUND, "no such session");
+    int rc = sbx_session_find(call->engine, call->id, &record, err);
     if (rc == 0 && record.state != SBX_SESSION_READY)
-        rc = sbx_err_set(err, SBX_ERR_NOT_FOUND, "closing");
-    if (rc < 0 && err->kind == SBX_ERR_NOT_FOUND)
-        sbx_err_set(err, SBX_ERR_NOT_FOUND, "Session not found or already closed");
+        rc = sbx_err_set(err, SBX_ERR_NOT_FOUND, "Session not found or already closed");
     if (rc == 0)
         rc = check_unseeded(&record, err);
     sbx_record_done(&record);

@@ -7,7 +7,7 @@
 #include "docker/internal.h"
 #include "sandboxd/base/json.h"
 
-#define ANSWER_MAX (64 * 1024)
+#define ANSWER_MAX (8 * 1024 * 1024) /* labels come back */
 #define PATH_SIZE  1024
 
 /* The Mountpoint of dockerd's answer about a volume. */
@@ -70,6 +70,22 @@ static int find(struct sbx_docker *docker, struct sbx_wait *wait, const char *na
     rc = take_path(answer, name, ret_path, err);
     json_object_put(answer);
     return rc;
+}
+
+int sbx_docker_volume_labels(struct sbx_docker *docker, struct sbx_wait *wait, const char *name,
+                             struct json_object **ret, struct sbx_err *err)
+{
+    struct docker_call call = {.method = "GET", .what = "find volume", .name = name};
+    struct json_object *answer;
+
+    if (sbx_docker_check_name(name, err) != 0)
+        return -1;
+    answer = sbx_docker_call_json(docker, wait, &call, ANSWER_MAX, err, "/volumes/%s", name);
+    if (!answer)
+        return -1;
+    *ret = json_object_get(sbx_json_at(answer, "Labels"));
+    json_object_put(answer);
+    return 0;
 }
 
 int sbx_docker_volume_overlay(struct sbx_docker *docker, struct sbx_wait *wait, const char *name,

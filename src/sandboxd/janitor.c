@@ -60,7 +60,9 @@ static bool sweep(struct janitor *janitor, bool everything)
     struct sbx_engine *engine = &janitor->parts.engine;
     struct sbx_sweep_counts counts = {0};
     struct sbx_err err = SBX_ERR_INIT;
-    int rc = sbx_store_free_dead(engine->store, &err) < 0 ? -1 : 0;
+    int rc = sbx_store_ping(engine->store, &err); /* a Redis that lost it gets the instance back */
+    if (rc == 0 && sbx_store_free_dead(engine->store, &err) < 0)
+        rc = -1;
     if (rc == 0)
         rc = sbx_session_sweep_records(engine, alive, janitor, &counts, &err);
     if (rc == 0 && everything) {

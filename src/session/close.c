@@ -79,7 +79,8 @@ int sbx_session_remove_objects(struct sbx_engine *engine, const struct sbx_recor
 {
     const char *id = record->id;
     bool patch = record->extract_patch;
-    if (record->ephemeral && sbx_run_remove_objects(engine, id, patch, err) < 0)
+    if (sbx_note_remove(engine, id, err) < 0 ||
+        (record->ephemeral && sbx_run_remove_objects(engine, id, patch, err) < 0))
         return -1;
     if (remove_container(engine, id, SBX_PART_SESSION, err) < 0)
         return -1;

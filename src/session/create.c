@@ -76,12 +76,33 @@ static int make_pair(struct making *making, struct sbx_err *err)
     return greet(making, record->helper, err);
 }
 
+/* The session is there: say so. The store may have lost its record meanwhile, or have it back from the note.
+ */
+static int file(struct making *making, struct sbx_err *err)
+{
+    struct sbx_engine *engine = making->engine;
+    struct sbx_err failure = SBX_ERR_INIT;
+    if (sbx_note_write(engine, &making->record, err) < 0)
+        return -1;
+    if (sbx_store_set_ready(engine->store, &making->record, &failure) == 0)
+        return 0;
+    if (failure.kind == SBX_ERR_NOT_FOUND) {
+        failure = (struct sbx_err)SBX_ERR_INIT;
+        if (sbx_session_restore(engine, making->record.id, &failure) == 0)
+            return 0;
+    }
+    *err = failure;
+    if (failure.kind == SBX_ERR_NOT_FOUND)
+        return sbx_err_set(err, SBX_ERR_UNAVAILABLE, "the session was taken for abandoned while it was made");
+    return -1;
+}
+
 static int make(struct making *making, struct sbx_err *err)
 {
     int rc = making->record.extract_patch ? make_pair(making, err) : make_session_container(making, err);
     if (rc < 0 || greet(making, making->record.container, err) < 0)
         return -1;
-    return sbx_store_set_ready(making->engine->store, &making->record, err);
+    return file(making, err);
 }
 
 static int fill_record(struct making *making, struct sbx_err *err)

@@ -35,6 +35,8 @@ enum sbx_part {
     SBX_PART_RUN_REPO,  /* what a run sees as /repo: the session's, with the run's changes … */
     SBX_PART_RUN_UPPER, /* … kept here */
     SBX_PART_RUN_WORK,
+    SBX_PART_NOTE,   /* what the store knows, once more: note.c … */
+    SBX_PART_SEEDED, /* … and that the session is seeded */
 };
 void sbx_name_of(const char *id, enum sbx_part part, char out[SBX_NAME_SIZE]);
 
@@ -132,10 +134,18 @@ void sbx_shield_lower(const struct sbx_shield *shield, struct sbx_engine *engine
 int sbx_template_make(struct sbx_session *session, struct sbx_err *err) SBX_MUST_CHECK;
 int sbx_template_drop(struct sbx_session *session, struct sbx_err *err) SBX_MUST_CHECK;
 
-/* The record of a session of the engine's client; NOT_FOUND for others' as for none. *ret must be
- * initialised. */
-int sbx_session_find(struct sbx_engine *engine, const char *id, struct sbx_record *ret,
+/* Notes, see note.c. rewrite: the record has changed. remove: the first step of removing a session. */
+int sbx_note_write(struct sbx_engine *engine, const struct sbx_record *record,
+                   struct sbx_err *err) SBX_MUST_CHECK;
+int sbx_note_rewrite(struct sbx_engine *engine, const struct sbx_record *record,
                      struct sbx_err *err) SBX_MUST_CHECK;
+int sbx_note_seeded(struct sbx_engine *engine, const char *id, bool seeded,
+                    struct sbx_err *err) SBX_MUST_CHECK;
+int sbx_note_remove(struct sbx_engine *engine, const char *id, struct sbx_err *err) SBX_MUST_CHECK;
+
+/* Put the record of a session that the store does not know, but dockerd has, into the store again. 0: the
+ * session is known now, and READY; NOT_FOUND: there is nothing to keep. */
+int sbx_session_restore(struct sbx_engine *engine, const char *id, struct sbx_err *err) SBX_MUST_CHECK;
 
 /* Was the session closed while a request works in it? */
 bool sbx_session_closed(struct sbx_session *session);

@@ -11,7 +11,8 @@ void sbx_name_of(const char *id, enum sbx_part part, char out[SBX_NAME_SIZE])
         [SBX_PART_RUN] = "-run",           [SBX_PART_RUN_PATCH] = "-run-patch",
         [SBX_PART_REPO] = "-repo",         [SBX_PART_META] = "-meta",
         [SBX_PART_RUN_REPO] = "-run-repo", [SBX_PART_RUN_UPPER] = "-run-upper",
-        [SBX_PART_RUN_WORK] = "-run-work",
+        [SBX_PART_RUN_WORK] = "-run-work", [SBX_PART_NOTE] = "-note",
+        [SBX_PART_SEEDED] = "-seeded",
     };
     snprintf(out, SBX_NAME_SIZE, "sandboxd-%s%s", id, suffix[part]);
 }

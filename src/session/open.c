@@ -7,6 +7,11 @@ int sbx_session_find(struct sbx_engine *engine, const char *id, struct sbx_recor
 {
     struct sbx_err failure = SBX_ERR_INIT;
     int rc = sbx_store_get(engine->store, id, ret, &failure);
+    if (rc < 0 && failure.kind == SBX_ERR_NOT_FOUND) {
+        failure = (struct sbx_err)SBX_ERR_INIT;
+        if (sbx_session_restore(engine, id, &failure) == 0)
+            rc = sbx_store_get(engine->store, id, ret, &failure);
+    }
     bool foreign = rc == 0 && engine->client && strcmp(ret->owner, engine->client) != 0;
     if (rc == 0 && !foreign)
         return 0;
@@ -58,7 +63,7 @@ bool sbx_session_closed(struct sbx_session *session)
     struct sbx_record record;
     struct sbx_err failure = SBX_ERR_INIT;
     sbx_record_init(&record);
-    bool closed = sbx_store_get(session->engine->store, session->record.id, &record, &failure) < 0
+    bool closed = sbx_session_find(session->engine, session->record.id, &record, &failure) < 0
                       ? failure.kind == SBX_ERR_NOT_FOUND
                       : record.state != SBX_SESSION_READY;
     sbx_record_done(&record);

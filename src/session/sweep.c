@@ -91,6 +91,7 @@ struct orphan_sweep {
     struct sbx_engine *engine;
     struct sbx_sweep_counts *counts;
     int64_t grace_ms;
+    bool everything;
 };
 
 static bool is_orphan(struct orphan_sweep *sweep, struct json_object *labels)
@@ -102,14 +103,20 @@ static bool is_orphan(struct orphan_sweep *sweep, struct json_object *labels)
         id = json_object_get_string(value);
     if (json_object_object_get_ex(labels, SBX_LABEL_CREATED, &value))
         created = json_object_get_string(value);
-    if (!id || !created || sbx_wall_ms() - strtoll(created, NULL, 10) < sweep->grace_ms)
+    if (!id || !created)
         return false;
     struct sbx_record record;
     struct sbx_err failure = SBX_ERR_INIT;
     sbx_record_init(&record);
     int rc = sbx_store_get(sweep->engine->store, id, &record, &failure);
     sbx_record_done(&record);
-    return rc < 0 && failure.kind == SBX_ERR_NOT_FOUND;
+    if (rc == 0 || failure.kind != SBX_ERR_NOT_FOUND)
+        return false;
+    if (sweep->everything)
+        return true;
+    failure = (struct sbx_err)SBX_ERR_INIT;
+    return sbx_session_restore(sweep->engine, id, &failure) < 0 && failure.kind == SBX_ERR_NOT_FOUND &&
+           sbx_wall_ms() - strtoll(created, NULL, 10) >= sweep->grace_ms;
 }
 
 /* Remove one object when no record knows it. What cannot be removed now is met again by the next sweep. */
@@ -172,6 +179,6 @@ int sbx_session_purge(struct sbx_engine *engine, struct sbx_sweep_counts *counts
     struct record_sweep records = {.engine = engine, .everything = true};
     if (sweep_records(&records, counts, err) < 0)
         return -1;
-    struct orphan_sweep orphans = {.engine = engine, .counts = counts};
+    struct orphan_sweep orphans = {.engine = engine, .counts = counts, .everything = true};
     return sweep_orphans(&orphans, err);
 }

@@ -153,9 +153,23 @@ int sbx_session_replace(struct sbx_session *session, int fd, int64_t size, struc
 
 int sbx_session_seeded(struct sbx_session *session, struct sbx_err *err)
 {
-    if (session->record.extract_patch && sbx_patch_baseline(session, true, err) < 0)
+    struct sbx_engine *engine = session->engine;
+    const char *id = session->record.id;
+    if ((session->record.extract_patch && sbx_patch_baseline(session, true, err) < 0) ||
+        sbx_note_seeded(engine, id, true, err) < 0)
         return -1;
-    return sbx_store_set_seeded(session->engine->store, session->record.id, err);
+    struct sbx_err failure = SBX_ERR_INIT;
+    if (sbx_store_set_seeded(engine->store, id, &failure) == 0)
+        return 0;
+    if (failure.kind == SBX_ERR_NOT_FOUND) { /* lost by the store: what is rebuilt is seeded */
+        failure = (struct sbx_err)SBX_ERR_INIT;
+        if (sbx_session_restore(engine, id, &failure) == 0)
+            return 0;
+    }
+    struct sbx_err ignored = SBX_ERR_INIT;
+    (void)!sbx_note_seeded(engine, id, false, &ignored);
+    *err = failure;
+    return -1;
 }
 
 int sbx_session_written(struct sbx_session *session, bool any, struct sbx_err *err)

@@ -27,11 +27,11 @@ def packed(files):
 
 
 def objects(stack, session):
-    """Names of everything that Docker has of a session, images included."""
+    """Names of everything that Docker has of a session, images included, notes not."""
     label = f"sandboxd.session={session.id}"
     images = stack.docker.get("/images/json", filters=json.dumps({"label": [label]}))
     return sorted([c["Names"][0].lstrip("/") for c in stack.docker.containers(label)] +
-                  [v["Name"] for v in stack.docker.volumes(label)] +
+                  [v["Name"] for v in stack.docker.volumes(label) if v["Labels"]["sandboxd.role"] not in ("note", "seeded")] +
                   [tag for image in images for tag in image["RepoTags"] or [image["Id"]]])
 
 

@@ -153,7 +153,7 @@ def test_a_directory_that_the_user_may_not_write_is_an_error(session):
 
 def test_a_full_disk_is_an_error_of_the_item(create, stack):
     session = create(extract_patch=True)
-    [volume] = stack.docker.volumes(f"sandboxd.session={session.id}")
+    [volume] = [v for v in stack.docker.volumes(f"sandboxd.session={session.id}") if v["Labels"]["sandboxd.role"] == "repo"]
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k,uid=1000,gid=1000", "e2e", volume["Mountpoint"]], check=True)
     try:
         for container in session.container, session.helper:

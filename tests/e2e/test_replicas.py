@@ -1,7 +1,7 @@
 """Several replicas before one Redis and one daemon."""
-import base64
 import itertools
 import os
+import pathlib
 import signal
 import threading
 import time
@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from stack import Session
-from support import BUSYBOX, DEBIAN, GONE, Background, eventually, in_parallel, proc_alive, tar
+from support import DEBIAN, GONE, Background, eventually, in_parallel, tar
 
 RETRYABLE = (502, 503)
 
@@ -142,3 +142,118 @@ def test_a_killed_workers_lock_is_released_at_once(make_replicas):
     os.kill(one.working_pid(session.id), signal.SIGKILL)
     assert running.result(10).status_code in RETRYABLE
     eventually(lambda: at(two, session).post(["true"]).status_code == 200, 5)
+
+
+# --- the store loses its records ---
+
+
+def lose_redis(stack):
+    """Redis is killed and comes back empty."""
+    stack.redis.stop()
+    stack.redis.start()
+
+
+def lose_database(stack):
+    for path in pathlib.Path(stack.home, "state").glob("sessions.db*"):
+        path.unlink()
+
+
+def spoil_database(stack):
+    path = pathlib.Path(stack.home, "state", "sessions.db")
+    path.write_bytes(b"no database at all" * 1000)
+
+
+@pytest.fixture(params=["redis", "database", "corrupt"])
+def losing(request, make_redis, make_stack):
+    """(stack, what loses its records)"""
+    if request.param == "redis":
+        return make_stack(redis=make_redis(), SWEEP_SECONDS=3600), lose_redis
+    return make_stack(SWEEP_SECONDS=3600), lose_database if request.param == "database" else spoil_database
+
+
+def served(call):
+    """The response of a call that may be refused for a moment, never with 404."""
+    def ask():
+        response = call()
+        assert response.status_code != 404, response.text
+        return response if response.status_code not in RETRYABLE else None
+    return eventually(ask, 10)
+
+
+def test_sessions_outlive_the_loss_of_all_records(losing):
+    stack, lose = losing
+    instance = stack.instance
+    plain = stack.create(environment={"A": "b"})
+    plain.run("echo kept > file")
+    patched = stack.create(extract_patch=True).seeded(repo=tar({"file": b"seeded\n"}))
+    patched.run("echo more >> file")
+    ephemeral = stack.create(ephemeral=True, environment={"A": "c"}).seeded(repo=tar({"file": b"seeded\n"}))
+    closed = stack.create()
+    closed.close()
+    lose(stack)
+    assert served(lambda: plain.post(["cat file; echo $A"])).json()["results"][0]["output"] == "kept\nb\n"
+    assert plain.seed(repo=tar({"late": b"l"})).status_code == 204
+    assert patched.seed(repo=tar({})).status_code == 409
+    assert b"+more" in patched.cumulative()
+    assert b"+again" in patched.turn("echo again >> file")
+    assert ephemeral.out("cat file; echo $A; rm file").split() == ["seeded", "c"]
+    assert closed.post(["true"]).json() == GONE
+    assert stack.instance == instance
+    assert len(stack.events("session rebuilt")) == 3
+    for session in plain, patched, ephemeral:
+        assert session.close().status_code == 204
+        assert session.post(["true"]).json() == GONE
+    label = f"sandboxd.instance={instance}"
+    eventually(lambda: not stack.docker.containers(label) and not stack.docker.volumes(label), 5)
+
+
+def test_a_close_after_the_loss_of_all_records_removes_everything(losing):
+    stack, lose = losing
+    session = stack.create(extract_patch=True, ephemeral=True).seeded(repo=tar({"a": b"a"}))
+    lose(stack)
+    served(session.close)
+    label = f"sandboxd.instance={stack.instance}"
+    assert not stack.docker.containers(label) and not stack.docker.volumes(label)
+
+
+def test_a_sweep_rebuilds_records_instead_of_removing_sessions(make_redis, make_stack):
+    stack = make_stack(redis=make_redis(), SWEEP_SECONDS="0.2", ORPHAN_GRACE_SECONDS=0)
+    session = stack.create(extract_patch=True)
+    session.run("echo kept > file")
+    stack.redis.ask("FLUSHALL")
+    eventually(lambda: stack.events("session rebuilt"), 10)
+    assert stack.redis.ask("EXISTS", f"daiv-sandbox:session:{session.id}") == 1
+    assert stack.redis.ask("GET", "daiv-sandbox:instance") == stack.instance
+    assert session.out("cat file") == "kept"
+    assert not stack.events("swept")
+
+
+def test_creates_and_commands_go_on_while_redis_loses_everything_again_and_again(make_replicas):
+    stacks = make_replicas(2, SWEEP_SECONDS="0.5")
+    redis = stacks[0].redis
+    stop, wrong, done = threading.Event(), [], []
+
+    def work(stack):
+        while not stop.is_set():
+            response = stack.post_session(base_image=DEBIAN)
+            if response.status_code != 200:
+                wrong.append((response.status_code, response.text))
+                continue
+            session = Session(stack, response.json()["session_id"])
+            for other in (*stacks, stack):
+                response = at(other, session).post(["echo hi"])
+                if response.status_code != 200:
+                    wrong.append((response.status_code, response.text))
+            done.append(session.id)
+            assert session.close().status_code == 204
+
+    threads = [Background(work, stack) for stack in stacks]
+    for _ in range(8):
+        before = len(done)
+        redis.ask("FLUSHALL")
+        eventually(lambda: len(done) >= before + 2, 20)
+    stop.set()
+    for thread in threads:
+        thread.result()
+    assert wrong == []
+    eventually(lambda: nothing_left(stacks[0]), 10, f"nothing to be left: {redis.keys()}")

@@ -64,7 +64,7 @@ def test_delete_is_idempotent(create, stack):
 def test_delete_removes_container_helper_and_volume(create, stack):
     session = create(extract_patch=True)
     label = f"sandboxd.session={session.id}"
-    assert len(stack.docker.containers(label)) == 2 and len(stack.docker.volumes(label)) == 1
+    assert len(stack.docker.containers(label)) == 2 and len(stack.docker.volumes(label)) == 2
     assert session.close().status_code == 204
     assert not stack.docker.containers(label) and not stack.docker.volumes(label)
 
@@ -174,7 +174,7 @@ def test_docker_objects_carry_labels(create, stack):
     session = create(extract_patch=True)
     label = f"sandboxd.session={session.id}"
     labelled = stack.docker.containers(label) + stack.docker.volumes(label)
-    assert sorted(o["Labels"]["sandboxd.role"] for o in labelled) == ["patch", "repo", "session"]
+    assert sorted(o["Labels"]["sandboxd.role"] for o in labelled) == ["note", "patch", "repo", "session"]
     for labels in (o["Labels"] for o in labelled):
         assert labels["sandboxd.instance"] == stack.instance
         assert labels["sandboxd.replica"] == "e2e"
