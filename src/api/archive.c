@@ -1,5 +1,6 @@
 /* Archives of clients on their way to a session: sanitised into unlinked files before anything is touched. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "api/internal.h"
@@ -80,4 +81,37 @@ bool sbx_base64_good(const char *text, size_t len)
         got = sbx_base64_read(&check, bytes, sizeof(bytes), &ignored);
     while (got > 0);
     return got == 0;
+}
+
+char *sbx_base64_unwrap(const char *text, size_t len, size_t *ret_len)
+{
+    size_t first = strcspn(text, " \t\r\n");
+    char *copy = first < len ? malloc(len + 1) : NULL;
+    if (!copy)
+        return NULL;
+    memcpy(copy, text, first);
+    size_t n = first;
+    for (size_t i = first; i < len; i++) {
+        if (!strchr(" \t\r\n", text[i]) || text[i] == '\0')
+            copy[n++] = text[i];
+    }
+    copy[n] = '\0';
+    *ret_len = n;
+    return copy;
+}
+
+char *sbx_base64_bytes(const char *text, size_t len, size_t *ret_len)
+{
+    char *data = malloc(len / 4 * 3 + 1);
+    ssize_t n = data ? sbx_base64_decode(text, len, data) : -1;
+    if (data && n < 0) {
+        SBX_AUTO_FREE char *joined = sbx_base64_unwrap(text, len, &len);
+        n = joined ? sbx_base64_decode(joined, len, data) : -1;
+    }
+    if (n < 0) {
+        free(data);
+        return NULL;
+    }
+    *ret_len = (size_t)n;
+    return data;
 }

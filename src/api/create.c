@@ -19,7 +19,8 @@ static int read_fields(struct sbx_faults *faults, struct json_object *body, stru
     if (sbx_json_string(faults, body, "", "base_image", SBX_JSON_REQUIRED, 1, IMAGE_MAX, &options->image,
                         &image_len) &&
         strlen(options->image) != image_len)
-        sbx_faults_add(faults, "value_error", "base_image", NULL, "An image reference must not contain NUL");
+        sbx_faults_add(faults, "value_error", "base_image", json_object_object_get(body, "base_image"),
+                       "An image reference must not contain NUL");
     (void)sbx_json_bool(faults, body, "", "extract_patch", SBX_JSON_OPTIONAL, &options->extract_patch);
     (void)sbx_json_bool(faults, body, "", "network_enabled", SBX_JSON_OPTIONAL, &options->network_enabled);
     (void)sbx_json_bool(faults, body, "", "ephemeral", SBX_JSON_OPTIONAL, &options->ephemeral);

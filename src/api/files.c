@@ -41,17 +41,12 @@ static void read_mutation(struct sbx_faults *faults, struct json_object *item, s
     if (!sbx_json_string(faults, item, prefix, "content", SBX_JSON_REQUIRED, 0, SIZE_MAX, &content,
                          &content_len))
         return;
-    void *data = malloc(content_len / 4 * 3 + 1);
-    ssize_t n = data ? sbx_base64_decode(content, content_len, data) : -1;
-    if (n < 0) {
-        free(data);
+    file->data = sbx_base64_bytes(content, content_len, &file->len);
+    if (!file->data) {
         snprintf(path, sizeof(path), "%s/content", prefix);
-        sbx_faults_add(faults, "base64_decode", path, NULL,
+        sbx_faults_add(faults, "base64_decode", path, json_object_object_get(item, "content"),
                        "Base64 decoding error: the content must be padded standard base64");
-        return;
     }
-    file->data = data;
-    file->len = (size_t)n;
 }
 
 static void read_batch(struct sbx_faults *faults, struct json_object *body, struct batch *batch)

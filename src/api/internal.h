@@ -110,6 +110,14 @@ ssize_t sbx_base64_read(void *text, void *buf, size_t n, struct sbx_err *err) SB
 /* Could all of it be decoded? */
 bool sbx_base64_good(const char *text, size_t len);
 
+/* base64 as many tools write it, in lines: a copy without blanks and line breaks, the caller's to free. NULL
+ * when there are none, or no memory. */
+char *sbx_base64_unwrap(const char *text, size_t len, size_t *ret_len);
+
+/* Decode all of it, line breaks allowed: heap, the caller's to free. NULL when it is not base64, or without
+ * memory. */
+char *sbx_base64_bytes(const char *text, size_t len, size_t *ret_len);
+
 /* A JSON string being written into a spool from pieces of bytes that may cut characters. */
 struct sbx_text {
     struct sbx_spool *spool;

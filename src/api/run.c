@@ -26,6 +26,7 @@ struct run {
     size_t stdin_len;
     char *stdin_decoded;            /* owned */
     struct sbx_base64_text archive; /* text NULL: none */
+    char *archive_joined;           /* owned; its text, when it came in lines */
     int archive_fd;                 /* sanitised; -1: none */
     int64_t archive_size;
     struct sbx_spool answer;
@@ -228,26 +229,29 @@ static void read_stdin(struct sbx_faults *faults, struct json_object *body, stru
     size_t n = 0;
     (void)sbx_json_string(faults, body, "", "stdin_encoding", SBX_JSON_OPTIONAL, 0, 16, &encoding, &n);
     if (strcmp(encoding, "text") != 0 && strcmp(encoding, "base64") != 0)
-        sbx_faults_add(faults, "literal_error", "stdin_encoding", NULL, "Input should be 'text' or 'base64'");
+        sbx_faults_add(faults, "literal_error", "stdin_encoding",
+                       json_object_object_get(body, "stdin_encoding"), "Input should be 'text' or 'base64'");
     if (!sbx_json_string(faults, body, "", "stdin", SBX_JSON_NULLABLE, 0, SIZE_MAX, &run->stdin_data,
                          &run->stdin_len) ||
         strcmp(encoding, "base64") != 0)
         return;
-    run->stdin_decoded = malloc(run->stdin_len / 4 * 3 + 1);
-    ssize_t len =
-        run->stdin_decoded ? sbx_base64_decode(run->stdin_data, run->stdin_len, run->stdin_decoded) : -1;
-    if (len < 0)
-        sbx_faults_add(faults, "base64_decode", "stdin", NULL, "Base64 decoding error");
+    run->stdin_decoded = sbx_base64_bytes(run->stdin_data, run->stdin_len, &run->stdin_len);
+    if (!run->stdin_decoded)
+        sbx_faults_add(faults, "base64_decode", "stdin", json_object_object_get(body, "stdin"),
+                       "Base64 decoding error");
     run->stdin_data = run->stdin_decoded;
-    run->stdin_len = len < 0 ? 0 : (size_t)len;
 }
 
 static void read_archive(struct sbx_faults *faults, struct json_object *body, struct run *run)
 {
-    if (sbx_json_string(faults, body, "", "archive", SBX_JSON_NULLABLE, 0, SIZE_MAX, &run->archive.text,
-                        &run->archive.len) &&
-        !sbx_base64_good(run->archive.text, run->archive.len))
-        sbx_faults_add(faults, "base64_decode", "archive", NULL,
+    if (!sbx_json_string(faults, body, "", "archive", SBX_JSON_NULLABLE, 0, SIZE_MAX, &run->archive.text,
+                         &run->archive.len) ||
+        sbx_base64_good(run->archive.text, run->archive.len))
+        return;
+    run->archive_joined = sbx_base64_unwrap(run->archive.text, run->archive.len, &run->archive.len);
+    run->archive.text = run->archive_joined;
+    if (!run->archive_joined || !sbx_base64_good(run->archive.text, run->archive.len))
+        sbx_faults_add(faults, "base64_decode", "archive", json_object_object_get(body, "archive"),
                        "Base64 decoding error: the archive must be padded standard base64");
 }
 
@@ -268,7 +272,8 @@ static int read_fields(struct sbx_call *call, struct sbx_faults *faults, struct 
                        &run->max_output);
     if (sbx_json_string(faults, body, "", "cwd", SBX_JSON_NULLABLE, 1, 4095, &run->cwd, &cwd_len) &&
         (run->cwd[0] != '/' || strlen(run->cwd) != cwd_len))
-        sbx_faults_add(faults, "value_error", "cwd", NULL, "The working directory must be an absolute path");
+        sbx_faults_add(faults, "value_error", "cwd", json_object_object_get(body, "cwd"),
+                       "The working directory must be an absolute path");
     read_stdin(faults, body, run);
     read_archive(faults, body, run);
     return sbx_read_env(faults, body, "env", &run->env, err);
@@ -291,6 +296,7 @@ int sbx_handle_run(struct sbx_call *call, struct sbx_err *err)
     sbx_close(&run.archive_fd);
     sbx_env_free(run.env);
     free(run.stdin_decoded);
+    free(run.archive_joined);
     sbx_faults_done(&faults);
     json_object_put(body);
     return rc;

@@ -8,6 +8,8 @@
 
 #include "sandboxd/base/util.h"
 
+#define ELLIPSIS   "\xe2\x80\xa6"
+#define MAX_INPUT  1024 /* bytes of a value that an answer repeats */
 #define MAX_FAULTS 1000 /* a hostile body must not grow into an answer many times its size */
 
 void sbx_faults_init(struct sbx_faults *faults)
@@ -70,6 +72,90 @@ static struct json_object *new_clean_string(const char *text)
     return string;
 }
 
+/* Take what a value and all in it needs from *left; false once that is used up. */
+static bool is_short(struct json_object *value, size_t *left)
+{
+    bool ok = true;
+    size_t own = json_object_is_type(value, json_type_string) ? (size_t)json_object_get_string_len(value) : 8;
+    if (own > *left)
+        return false;
+    *left -= own;
+    if (json_object_is_type(value, json_type_array)) {
+        for (size_t i = 0; ok && i < json_object_array_length(value); i++)
+            ok = is_short(json_object_array_get_idx(value, i), left);
+    } else if (json_object_is_type(value, json_type_object)) {
+        struct json_object_iter it;
+        json_object_object_foreachC(value, it)
+        {
+            size_t key = strlen(it.key);
+            ok = ok && key <= *left;
+            *left -= ok ? key : 0;
+            ok = ok && is_short(it.val, left);
+        }
+    }
+    return ok;
+}
+
+static struct json_object *cut_string(struct json_object *value, size_t *left)
+{
+    const char *text = json_object_get_string(value);
+    size_t n = (size_t)json_object_get_string_len(value);
+    if (n <= *left) {
+        *left -= n;
+        return json_object_get(value);
+    }
+    char *copy = malloc(*left + sizeof(ELLIPSIS));
+    if (!copy)
+        return NULL;
+    memcpy(copy, text, *left);
+    n = sbx_utf8_valid(copy, *left);
+    memcpy(copy + n, ELLIPSIS, sizeof(ELLIPSIS));
+    struct json_object *cut = json_object_new_string_len(copy, (int)(n + strlen(ELLIPSIS)));
+    free(copy);
+    *left = 0;
+    return cut;
+}
+
+/* The beginning of a long value: its first members, the last of them cut. */
+static struct json_object *cut(struct json_object *value, size_t *left)
+{
+    struct json_object *copy;
+    *left -= *left < 8 ? *left : 8;
+    switch (json_object_get_type(value)) {
+    case json_type_string:
+        return cut_string(value, left);
+    case json_type_array:
+        copy = json_object_new_array();
+        for (size_t i = 0; *left > 0 && i < json_object_array_length(value); i++)
+            json_object_array_add(copy, cut(json_object_array_get_idx(value, i), left));
+        return copy;
+    case json_type_object:
+        copy = json_object_new_object();
+        struct json_object_iter it;
+        json_object_object_foreachC(value, it)
+        {
+            size_t key = strlen(it.key);
+            if (key >= *left)
+                break;
+            *left -= key;
+            json_object_object_add(copy, it.key, cut(it.val, left));
+        }
+        return copy;
+    default:
+        return json_object_get(value);
+    }
+}
+
+/* What an answer says of a value that was sent: all of it, unless it is long. */
+static struct json_object *shown(struct json_object *input)
+{
+    size_t left = MAX_INPUT;
+    if (is_short(input, &left))
+        return json_object_get(input);
+    left = MAX_INPUT;
+    return cut(input, &left);
+}
+
 struct json_object *sbx_faults_put(struct sbx_faults *faults, const char *type, struct sbx_place place,
                                    struct json_object *input, const char *msg)
 {
@@ -83,7 +169,7 @@ struct json_object *sbx_faults_put(struct sbx_faults *faults, const char *type, 
     json_object_object_add(fault, "type", json_object_new_string(type));
     json_object_object_add(fault, "loc", new_loc(place));
     json_object_object_add(fault, "msg", new_clean_string(msg));
-    json_object_object_add(fault, "input", json_object_get(input));
+    json_object_object_add(fault, "input", shown(input));
     json_object_array_add(faults->list, fault);
     return fault;
 }

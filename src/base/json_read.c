@@ -167,6 +167,9 @@ static enum sbx_number to_int(const struct field *field, struct json_object *val
     enum sbx_number result;
     double number;
     switch (json_object_get_type(value)) {
+    case json_type_boolean:
+        *ret = json_object_get_boolean(value) ? 1 : 0;
+        return SBX_NUMBER_GOOD;
     case json_type_int:
         *ret = json_object_get_int64(value);
         return *ret > 0 && json_object_get_uint64(value) > INT64_MAX ? SBX_NUMBER_HIGH : SBX_NUMBER_GOOD;
@@ -228,6 +231,9 @@ bool sbx_json_int(struct sbx_faults *faults, struct json_object *obj, const char
 static bool to_double(const struct field *field, struct json_object *value, double *ret)
 {
     switch (json_object_get_type(value)) {
+    case json_type_boolean:
+        *ret = json_object_get_boolean(value) ? 1 : 0;
+        return true;
     case json_type_int:
     case json_type_double:
         *ret = json_object_get_double(value);

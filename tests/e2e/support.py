@@ -7,6 +7,7 @@ import pathlib
 import re
 import subprocess
 import tarfile
+import threading
 import time
 
 import httpx
@@ -132,6 +133,31 @@ def rss_anon(pid):
     """Private memory of a process in bytes; 0 when it is gone."""
     found = re.search(r"^RssAnon:\s+(\d+) kB", proc_text(pid, "status"), re.M)
     return int(found[1]) * 1024 if found else 0
+
+
+class PeakMemory:
+    """with PeakMemory(stack): … and then grown: the most bytes of private memory that a worker took on meanwhile."""
+
+    def __init__(self, stack):
+        self._stack = stack
+
+    def __enter__(self):
+        self._baseline = {pid: rss_anon(pid) for pid in self._stack.children("worker")}
+        self._peak = dict(self._baseline)
+        self._done = threading.Event()
+        self._watcher = Background(self._watch)
+        return self
+
+    def _watch(self):
+        while not self._done.wait(0.02):
+            for pid in self._stack.children("worker"):
+                self._peak[pid] = max(self._peak.get(pid, 0), rss_anon(pid))
+
+    def __exit__(self, *_):
+        self._done.set()
+        self._watcher.result()
+        self.typical = min(self._baseline.values())
+        self.grown = max(now - self._baseline.get(pid, self.typical) for pid, now in self._peak.items())
 
 
 def all_pids():

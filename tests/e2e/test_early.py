@@ -232,7 +232,7 @@ def test_a_bad_archive_is_422_and_changes_nothing(patched, data):
     assert b"+turn" in patched.cumulative()
 
 
-@pytest.mark.parametrize("text", ["a", "ab", "YWJj\n", "YWJj YWJj", "YWJ-", "YW=j", "YQ==YQ==", "é" * 4, "====",
+@pytest.mark.parametrize("text", ["a", "ab", "YWJ-", "YW=j", "YQ==YQ==", "é" * 4, "====",
                                   "A" * 4093 + "=AA", "YQ==" + "A" * 5000])
 def test_bad_base64_is_reported_as_a_fault_of_the_field(session, text):
     session.run("touch before")

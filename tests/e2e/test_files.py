@@ -104,6 +104,7 @@ def test_repeated_slashes_and_dots_mean_nothing(session):
 # --- items that fail ---
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("path,word", [
     ("relative", "absolute"), ("", "absolute"), ("repo/a", "absolute"), ("/repo/../etc/x", "'..'"), ("/repo/a/..", "'..'"), ("/repo/..", "'..'"),
     ("/repo/a\0b", "NUL"), ("/repo/a\nb", "LF"), ("/repo/a\rb", "CR"), ("/etc/passwd", "under /repo"), ("/repository", "under /repo"),

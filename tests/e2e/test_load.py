@@ -7,7 +7,7 @@ import time
 import pytest
 
 from conftest import finish
-from support import MIB, Background, eventually, in_parallel, rss_anon
+from support import MIB, Background, PeakMemory, eventually, in_parallel, rss_anon
 
 SECONDS = 30
 
@@ -85,29 +85,14 @@ def test_64_clients_on_8_sessions_get_200_or_409_and_nothing_grows(stack):
 @pytest.mark.memory
 def test_200_megabytes_of_output_are_cut_in_flat_memory(stack):
     session = stack.create()
-    baseline = {pid: rss_anon(pid) for pid in stack.children("worker")}
-    typical = min(baseline.values())
-    peak = dict(baseline)
-    done = threading.Event()
-
-    def watch():
-        while not done.wait(0.02):
-            for pid in stack.children("worker"):
-                peak[pid] = max(peak.get(pid, 0), rss_anon(pid))
-
-    watcher = Background(watch)
-    try:
+    with PeakMemory(stack) as memory:
         result = session.one(f"head -c {200 * MIB} /dev/zero | tr '\\0' x; echo end")
-    finally:
-        done.set()
-        watcher.result()
     assert result["exit_code"] == 0 and result["truncated"] is True
     assert result["dropped_bytes"] == 200 * MIB + 4 - 10 * MIB
     assert result["output"].endswith("xend\n") and result["output"].startswith("xxx")
     assert 10 * MIB < len(result["output"]) < 10 * MIB + 200
-    grown = {pid: (now - baseline.get(pid, typical)) // 1024 for pid, now in peak.items()}
-    assert max(grown.values()) < 16 * 1024, f"kB grown by pid: {grown}"
-    eventually(lambda: max(rss_anon(pid) for pid in stack.children("worker")) < typical + 4 * MIB)
+    assert memory.grown < 16 * MIB
+    eventually(lambda: max(rss_anon(pid) for pid in stack.children("worker")) < memory.typical + 4 * MIB)
     session.close()
 
 

@@ -108,6 +108,7 @@ def test_without_extract_patch_there_is_none(create):
     assert response.status_code == 409 and isinstance(response.json()["detail"], str)
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("command,words", [
     ("echo more >> README.md", [b"+more"]),
     ("echo new > new.txt", [b"new file mode 100644", b"+new"]),
@@ -165,6 +166,7 @@ def test_a_session_that_was_never_seeded_has_patches_too(create):
     assert session.turn("true") is None
 
 
+@pytest.mark.costly
 def test_hundreds_of_files_in_one_turn(copy):
     patch = copy.turn("for i in $(seq 500); do mkdir -p d$((i % 20)); seq $i > d$((i % 20))/f$i; done")
     assert patch.count(b"new file mode") == 500
@@ -321,7 +323,7 @@ def random_turn(rng, number):
     return "cd /repo\n" + "\n".join(f"{line} || true" for line in lines)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0] + [pytest.param(seed, marks=pytest.mark.costly) for seed in (1, 2)])
 def test_patches_of_random_turns_applied_in_order_give_the_tree(copy, seed):
     rng = random.Random(seed)
     for number in range(12):

@@ -84,6 +84,7 @@ def test_no_commands_give_no_results(shared):
     assert shared.run() == {"results": [], "patch": None}
 
 
+@pytest.mark.costly
 def test_a_thousand_commands_in_one_request(shared):
     results = shared.run(*[f"echo {i}" for i in range(1000)])["results"]
     assert [r["output"] for r in results] == [f"{i}\n" for i in range(1000)]

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from support import MIB, Background, eventually, member, multipart, rss_anon, tar, zstd
+from support import MIB, Background, PeakMemory, eventually, member, multipart, tar, zstd
 
 pytestmark = pytest.mark.core
 SEEDED = {"detail": "Session already seeded"}
@@ -134,6 +134,7 @@ def test_absolute_names_and_dot_dot_are_422(session, name):
     assert session.one("ls /evil /etc/evil /repo/*")["exit_code"] != 0
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("data", [b"not a tar", b"x" * 100_000, gzip.compress(b"not a tar either"), b"\x1f\x8b\x08\0",
                                   gzip.compress(tar({"a": b"1" * 5000}))[:-20], tar({"a": b"1" * 100_000})[:50_000],
                                   lzma.compress(tar({"a": b"1" * 100_000}))[:-30], b"PK\3\4" + b"\0" * 600],
@@ -144,6 +145,7 @@ def test_what_is_no_whole_archive_is_422(session, data):
     session.seeded(repo=tar({"a": b"1"}))
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("content_type,body", [
     ("multipart/form-data", b"--b\r\n\r\n--b--\r\n"),
     ("multipart/form-data; boundary=b", b""),
@@ -217,6 +219,7 @@ def test_of_duplicate_names_the_last_wins(session):
     assert session.out("cat a c") == "last2"
 
 
+@pytest.mark.costly
 def test_ten_thousand_small_files_arrive(session):
     session.seeded(repo=gzip.compress(tar({f"d{i % 100}/f{i}": b"%d" % i for i in range(10_000)}), 1))
     assert session.out("find . -type f | wc -l; cat d99/f9999").split() == ["10000", "9999"]
@@ -317,6 +320,7 @@ def test_a_session_closed_during_the_upload_is_404_for_the_uploader(session, sta
     upload.close()
 
 
+@pytest.mark.costly
 @pytest.mark.memory
 @pytest.mark.timeout(240)
 def test_a_gigabyte_is_seeded_in_flat_memory(session, stack):
@@ -335,27 +339,12 @@ def test_a_gigabyte_is_seeded_in_flat_memory(session, stack):
         yield bytes(1024) + after
 
     length = len(before) + len(head) + size + 1024 + len(after)
-    baseline = {pid: rss_anon(pid) for pid in stack.children("worker")}
-    peak = dict(baseline)
-    done = threading.Event()
-
-    def watch():
-        while not done.wait(0.05):
-            for pid in stack.children("worker"):
-                peak[pid] = max(peak.get(pid, 0), rss_anon(pid))
-
-    watcher = Background(watch)
-    try:
+    with PeakMemory(stack) as memory:
         response = stack.http.post(session.path + "seed/", content=body(), timeout=200,
                                    headers={"Content-Type": kind, "Content-Length": str(length)})
-    finally:
-        done.set()
-        watcher.result()
     assert response.status_code == 204, response.text
     assert session.out("stat -c %s zeros") == str(size)
-    typical = min(baseline.values())
-    grown = {pid: (now - baseline.get(pid, typical)) // 1024 for pid, now in peak.items()}
-    assert max(grown.values()) < 16 * 1024, f"kB grown by pid: {grown}"
+    assert memory.grown < 16 * MIB
 
 
 def test_chunked_uploads_work(session):

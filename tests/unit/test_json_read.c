@@ -208,20 +208,73 @@ static void values_are_judged_as_pydantic_does(void **state)
     }
 }
 
-static void booleans_are_not_numbers(void **state)
+static void booleans_count_as_numbers_as_pydantic_has_it(void **state)
 {
     struct sbx_faults faults;
-    struct json_object *obj = parse("{\"x\":true}");
+    struct json_object *obj = parse("{\"yes\":true,\"no\":false}");
+    int64_t number = 7;
+    double real = 7;
     sbx_faults_init(&faults);
-    assert_false(read_as(INT, &faults, obj, "", 0));
-    check_faults(&faults,
-                 "[{\"type\":\"int_type\",\"loc\":[\"body\",\"x\"],\"msg\":\"Input should be a valid "
-                 "integer\",\"input\":true}]");
-    assert_false(read_as(DOUBLE, &faults, obj, "", 0));
-    check_faults(&faults,
-                 "[{\"type\":\"float_type\",\"loc\":[\"body\",\"x\"],\"msg\":\"Input should be a valid "
-                 "number\",\"input\":true}]");
+    assert_true(sbx_json_int(&faults, obj, "", "yes", 0, 0, 7, &number));
+    assert_int_equal(number, 1);
+    assert_true(sbx_json_int(&faults, obj, "", "no", 0, 0, 7, &number));
+    assert_int_equal(number, 0);
+    assert_true(sbx_json_double(&faults, obj, "", "yes", 0, 0, &real));
+    assert_true(real == 1);
+    assert_false(sbx_json_double(&faults, obj, "", "no", 0, 0, &real));
+    check_faults(
+        &faults,
+        "[{\"type\":\"greater_than\",\"loc\":[\"body\",\"no\"],\"msg\":\"Input should be greater than "
+        "0\",\"input\":false,\"ctx\":{\"gt\":0.0}}]");
     json_object_put(obj);
+}
+
+/* The input of a fault about a value; released by the caller. */
+static struct json_object *repeated(const char *text)
+{
+    struct sbx_faults faults;
+    struct json_object *value = parse(text);
+    sbx_faults_init(&faults);
+    sbx_faults_add(&faults, "t", "x", value, "m");
+    struct json_object *input =
+        json_object_get(sbx_json_at(json_object_array_get_idx(faults.list, 0), "input"));
+    sbx_faults_done(&faults);
+    json_object_put(value);
+    return input;
+}
+
+static void a_long_input_is_repeated_in_part(void **state)
+{
+    struct sbx_buf text;
+    struct sbx_err err = SBX_ERR_INIT;
+    sbx_buf_init(&text, 1 << 22);
+    assert_int_equal(sbx_buf_add(&text, "\"", 1, &err), 0);
+    for (int i = 0; i < 400000; i++)
+        assert_int_equal(sbx_buf_add(&text, "\xc3\xa9", 2, &err), 0);
+    assert_int_equal(sbx_buf_add(&text, "\"", 2, &err), 0);
+    struct json_object *input = repeated(text.data);
+    int n = json_object_get_string_len(input);
+    assert_true(n > 900 && n <= 1030);
+    assert_string_equal(json_object_get_string(input) + n - 3, "\xe2\x80\xa6");
+    assert_int_equal(sbx_utf8_valid(json_object_get_string(input), (size_t)n), n);
+    json_object_put(input);
+
+    sbx_buf_clear(&text);
+    assert_int_equal(sbx_buf_add(&text, "{\"list\":[", 9, &err), 0);
+    for (int i = 0; i < 10000; i++)
+        assert_int_equal(sbx_buf_add(&text, "{\"a\":\"b\"},", 10, &err), 0);
+    assert_int_equal(sbx_buf_add(&text, "1],\"z\":null}", 13, &err), 0);
+    input = repeated(text.data);
+    assert_string_equal(sbx_json_str_at(json_object_array_get_idx(sbx_json_at(input, "list"), 0), "a", ""),
+                        "b");
+    assert_in_range(json_object_array_length(sbx_json_at(input, "list")), 10, 200);
+    json_object_put(input);
+    sbx_buf_done(&text);
+
+    input = repeated("[null,1.5,{\"a\":\"b\"}]");
+    assert_string_equal(json_object_to_json_string_ext(input, JSON_C_TO_STRING_PLAIN),
+                        "[null,1.5,{\"a\":\"b\"}]");
+    json_object_put(input);
 }
 
 static void missing_and_null_depend_on_the_flags(void **state)
@@ -361,7 +414,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(values_are_judged_as_pydantic_does),
-        cmocka_unit_test(booleans_are_not_numbers),
+        cmocka_unit_test(booleans_count_as_numbers_as_pydantic_has_it),
+        cmocka_unit_test(a_long_input_is_repeated_in_part),
         cmocka_unit_test(missing_and_null_depend_on_the_flags),
         cmocka_unit_test(a_bad_value_leaves_the_default_alone),
         cmocka_unit_test(good_values_are_returned),

@@ -29,8 +29,9 @@ void sbx_faults_done(struct sbx_faults *faults);
 bool sbx_faults_any(const struct sbx_faults *faults);
 
 /* Add {"type", "loc": ["body", …path], "msg", "input"}. path is a slash-separated list below "body", numbers
- * become integers ("commands/3" → ["body","commands",3]); "" is the body itself. input is borrowed (a
- * reference of its own is taken). Faults beyond the first thousand are dropped. */
+ * become integers ("commands/3" → ["body","commands",3]); "" is the body itself. input is the value that was
+ * sent, borrowed; of one longer than a kilobyte the answer has the beginning. Faults beyond the first
+ * thousand are dropped. */
 void sbx_faults_add(struct sbx_faults *faults, const char *type, const char *path, struct json_object *input,
                     const char *fmt, ...) SBX_PRINTF(5, 6);
 
@@ -39,9 +40,10 @@ void sbx_faults_add(struct sbx_faults *faults, const char *type, const char *pat
  * *ret is set) and false otherwise (then *ret is untouched, so set the default before). A bad value or a
  * missing required field adds a fault. Types and messages are FastAPI's (pydantic 2): missing "Field
  * required", string_type "Input should be a valid string", string_too_short, bool_type/bool_parsing,
- * int_type/int_parsing, greater_than_equal, less_than_equal, list_type, dict_type …. Like pydantic's lax
- * mode, integers are accepted from integral floats ("3.0") and booleans are not accepted as integers.
- * `prefix` is the path of obj ("" for the body); `flags` says whether missing and null are allowed.
+ * int_type/int_parsing, greater_than_equal, less_than_equal, list_type, dict_type …. What pydantic's lax
+ * mode takes is taken: booleans as "true", "on", 1, 0.0; numbers as "5", " 5.0 ", true; integers from
+ * integral floats. `prefix` is the path of obj ("" for the body); `flags` says whether missing and null are
+ * allowed.
  */
 enum sbx_json_flags {
     SBX_JSON_OPTIONAL = 0, /* may be missing; null is a fault */
