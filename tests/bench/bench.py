@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import cases_command  # noqa: F401 (the order of the table)
+import cases_files  # noqa: F401
 import cases_session  # noqa: F401
 import cases_load  # noqa: F401
 import cases_process  # noqa: F401
