@@ -229,7 +229,8 @@ struct sbx_fs {
     const char *const *args; /* the operation and its arguments as wire.h has them; NULL-terminated */
     const void *input;       /* NULL: none */
     size_t input_len;
-    bool changes;       /* files: outside of a run it is a turn of its own, as a batch of writes is */
+    bool changes;       /* files: outside of a run it is a turn of its own, as a batch of writes is … */
+    bool partial;       /* … also when it failed: some of it may have been done */
     int64_t timeout_ms; /* 0: none */
 };
 

@@ -116,6 +116,6 @@ void fs_walk(struct fs_walk *walk, int fd);
 /* One operation each; argv[0] is its name. */
 typedef void fs_operation(char **argv);
 fs_operation fs_op_ls, fs_op_stat, fs_op_read, fs_op_grep, fs_op_glob, fs_op_write, fs_op_edit, fs_op_delete,
-    fs_op_mkdir, fs_op_move, fs_op_get, fs_op_put, fs_op_tar;
+    fs_op_mkdir, fs_op_move, fs_op_get, fs_op_put, fs_op_tar, fs_op_untar;
 
 #endif

@@ -224,6 +224,7 @@ static int work(struct job *job, const struct operation *op, struct sbx_fs_answe
                         .input = op->input ? job->input : NULL,
                         .input_len = job->input_len,
                         .changes = op->changes,
+                        .partial = op == &DELETE,
                         .timeout_ms = call->engine->config->fs_timeout_ms};
     if (sbx_session_open(call->engine, call->id, &session, err) < 0)
         return -1;

@@ -56,7 +56,7 @@ sbx_handler sbx_handle_files;
 sbx_handler sbx_handle_patch;
 sbx_handler sbx_handle_fs_ls, sbx_handle_fs_stat, sbx_handle_fs_read, sbx_handle_fs_grep, sbx_handle_fs_glob,
     sbx_handle_fs_write, sbx_handle_fs_edit, sbx_handle_fs_delete, sbx_handle_fs_mkdir, sbx_handle_fs_move;
-sbx_handler sbx_handle_file_get, sbx_handle_file_put, sbx_handle_file_delete;
+sbx_handler sbx_handle_file_get, sbx_handle_file_put, sbx_handle_file_delete, sbx_handle_file_extract;
 sbx_handler sbx_handle_close;
 
 /* The service is stopping: whoever balances over replicas should go elsewhere. */

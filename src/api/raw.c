@@ -23,7 +23,7 @@ struct download {
     uint64_t skipped;          /* of a directory */
 };
 
-static int fail(const struct sbx_fs_result *result, struct sbx_err *err)
+int sbx_raw_fail(const struct sbx_fs_result *result, struct sbx_err *err)
 {
     enum sbx_err_kind kind = SBX_ERR_UPSTREAM;
     switch (result->code) {
@@ -105,7 +105,7 @@ static int operate(struct sbx_session *session, const char *const *args, struct 
     struct sbx_fs fs = {.args = args};
     if (sbx_session_fs(session, &fs, on_field, download, &result, err) < 0)
         return -1;
-    return result.code == SBX_FS_OK ? 0 : fail(&result, err);
+    return result.code == SBX_FS_OK ? 0 : sbx_raw_fail(&result, err);
 }
 
 /* The file, or what there is to know about it when its bytes are not asked for or may not be needed. */
@@ -199,7 +199,7 @@ static int answer_file(struct sbx_request *request, const struct download *downl
     return sbx_answer_spool(request, 206, TYPE, &download->spool, err);
 }
 
-static int check_path(const struct sbx_call *call, struct sbx_err *err)
+int sbx_raw_check_path(const struct sbx_call *call, struct sbx_err *err)
 {
     return call->path[0] ? 0 : sbx_err_set(err, SBX_ERR_INVALID, "the path contains '..'");
 }
@@ -207,7 +207,7 @@ static int check_path(const struct sbx_call *call, struct sbx_err *err)
 int sbx_handle_file_get(struct sbx_call *call, struct sbx_err *err)
 {
     struct download download = {.packer = NULL};
-    if (check_path(call, err) < 0 || sbx_raw_want(&download.want, call->request, err) < 0)
+    if (sbx_raw_check_path(call, err) < 0 || sbx_raw_want(&download.want, call->request, err) < 0)
         return -1;
     sbx_spool_init(&download.spool, call->api->spool_dir, SPOOL_MEMORY, call->engine->config->max_file_bytes);
     int rc = fetch(call, &download, err);
@@ -238,8 +238,7 @@ static int nothing(void *arg, const struct sbx_field *field, struct sbx_err *err
                : 0;
 }
 
-/* One operation that changes something; *ret_count is what it says. */
-static int change(struct sbx_call *call, const struct sbx_fs *fs, uint64_t *ret_count, struct sbx_err *err)
+int sbx_raw_change(struct sbx_call *call, const struct sbx_fs *fs, uint64_t *ret_count, struct sbx_err *err)
 {
     struct sbx_session session;
     struct sbx_fs_result result;
@@ -247,7 +246,7 @@ static int change(struct sbx_call *call, const struct sbx_fs *fs, uint64_t *ret_
         return -1;
     int rc = sbx_session_fs(&session, fs, nothing, ret_count, &result, err);
     if (rc == 0 && result.code != SBX_FS_OK)
-        rc = fail(&result, err);
+        rc = sbx_raw_fail(&result, err);
     sbx_session_done(&session, rc < 0 ? err : NULL);
     return rc;
 }
@@ -275,7 +274,7 @@ static int put(struct sbx_call *call, struct sbx_spool *spool, const char *mode,
     struct sbx_fs fs = {.args = args, .input_len = (size_t)sbx_spool_len(spool), .changes = true};
     if (sbx_spool_view(spool, &fs.input, err) < 0)
         return -1;
-    return change(call, &fs, ret_made, err);
+    return sbx_raw_change(call, &fs, ret_made, err);
 }
 
 int sbx_handle_file_put(struct sbx_call *call, struct sbx_err *err)
@@ -283,7 +282,7 @@ int sbx_handle_file_put(struct sbx_call *call, struct sbx_err *err)
     char mode[24];
     struct sbx_spool spool;
     uint64_t made = 0;
-    if (check_path(call, err) < 0 || read_mode(call, mode, err) < 0)
+    if (sbx_raw_check_path(call, err) < 0 || read_mode(call, mode, err) < 0)
         return -1;
     if (call->path[strlen(call->path) - 1] == '/')
         return sbx_err_set(err, SBX_ERR_INVALID, "the path names a directory");
@@ -301,13 +300,13 @@ int sbx_handle_file_delete(struct sbx_call *call, struct sbx_err *err)
 {
     char recursive[8] = "";
     uint64_t count = 0;
-    if (check_path(call, err) < 0)
+    if (sbx_raw_check_path(call, err) < 0)
         return -1;
     bool all = sbx_request_param(call->request, "recursive", recursive, sizeof(recursive)) &&
                strcmp(recursive, "true") == 0;
     const char *const args[] = {"delete", call->path, all ? "1" : "0", NULL};
-    const struct sbx_fs fs = {.args = args, .changes = true};
-    if (change(call, &fs, &count, err) < 0)
+    const struct sbx_fs fs = {.args = args, .changes = true, .partial = all};
+    if (sbx_raw_change(call, &fs, &count, err) < 0)
         return -1;
     return sbx_answer(call->request, 204, NULL, NULL, 0, err);
 }

@@ -3,6 +3,7 @@
 #define SBX_API_RAW_H
 
 #include "api/internal.h"
+#include "sandboxd/session.h"
 
 #define SBX_ETAG_SIZE 64
 
@@ -31,5 +32,14 @@ void sbx_raw_etag(const struct sbx_raw_have *have, char out[SBX_ETAG_SIZE]);
 bool sbx_raw_tag_in(const char *list, const char *etag);
 /* Headers that every answer with or about a file has. */
 void sbx_raw_headers(struct sbx_request *request, const struct sbx_raw_have *have);
+
+/* The error that stands for an operation's failure. Returns -1. */
+int sbx_raw_fail(const struct sbx_fs_result *result, struct sbx_err *err);
+
+int sbx_raw_check_path(const struct sbx_call *call, struct sbx_err *err) SBX_MUST_CHECK;
+
+/* One operation that changes something; *ret_count is what it says of that. */
+int sbx_raw_change(struct sbx_call *call, const struct sbx_fs *fs, uint64_t *ret_count,
+                   struct sbx_err *err) SBX_MUST_CHECK;
 
 #endif

@@ -17,6 +17,7 @@ static const struct sbx_route ROUTES[] = {
     {"GET", "/session/{id}/files/{path}", sbx_handle_file_get, false, SBX_WORK},
     {"HEAD", "/session/{id}/files/{path}", sbx_handle_file_get, false, SBX_WORK},
     {"PUT", "/session/{id}/files/{path}", sbx_handle_file_put, false, SBX_WORK},
+    {"POST", "/session/{id}/files/{path}", sbx_handle_file_extract, false, SBX_WORK},
     {"DELETE", "/session/{id}/files/{path}", sbx_handle_file_delete, false, SBX_WORK},
     {"POST", "/session/{id}/fs/ls", sbx_handle_fs_ls, false, SBX_WORK},
     {"POST", "/session/{id}/fs/stat", sbx_handle_fs_stat, false, SBX_WORK},

@@ -84,7 +84,7 @@ int sbx_session_fs(struct sbx_session *session, const struct sbx_fs *fs,
         sbx_shield_raise(&shield, session->engine);
     int rc = run(session, fs, &op, err);
     if (rc == 0 && fs->changes)
-        rc = sbx_session_written(session, ret->code == SBX_FS_OK, err);
+        rc = sbx_session_written(session, fs->partial || ret->code == SBX_FS_OK, err);
     if (fs->changes)
         sbx_shield_lower(&shield, session->engine);
     sbx_fields_done(&op.fields);

@@ -10,7 +10,7 @@ import uuid
 
 import pytest
 
-from support import BUSYBOX, DISTROLESS, GONE, MIB, Background, eventually, rss_anon
+from support import BUSYBOX, DISTROLESS, GONE, MIB, Background, member, rss_anon, tar, zstd
 
 pytestmark = pytest.mark.core
 
@@ -255,3 +255,47 @@ def test_an_archive_of_a_directory_that_changes_is_whole(session):
     for _ in range(20):
         assert members(get(session, "/repo").content) is not None
     session.run("touch stop")
+
+
+def extract(session, path, data):
+    return session.stack.http.post(url(session, path), content=data)
+
+
+def test_an_archive_is_extracted_at_any_time(session):
+    session.seeded(repo=tar({"old": b"old", "kept": b"kept", "d/f": b"f"}))
+    long = "/".join(["long-name-of-a-directory"] * 9) + "/f"
+    response = extract(session, "/repo", tar([member("old", b"new", 0o750), member("d/", mode=0o755), member("d/g", b"g"), member(long, b"deep"),
+                                              member("empty/", mode=0o700), member("link", type=tarfile.SYMTYPE, linkname="d/g"),
+                                              member("far", type=tarfile.SYMTYPE, linkname="/".join(["long-name-of-a-directory"] * 9))]))
+    assert response.status_code == 200 and response.json()["entries"] >= 7, response.text
+    assert session.out("cat old kept d/f d/g link far/f; stat -c ' %a %u %Y' old; stat -c %a empty") == "newkeptfggdeep 755 1000 1700000000\n755"
+    assert extract(session, "/workspace/skills/new/place", zstd(tar({"s": b"s"}))).json() == {"entries": 1}
+    assert session.out("cat /skills/new/place/s") == "s"
+    assert extract(session, "/repo/", gzip.compress(tar({}))).json() == {"entries": 0}
+
+
+@pytest.mark.parametrize("data,path,status", [
+    (b"junk", "/repo", 422), (b"", "/repo", 422), (tar({"../out": b""}), "/repo", 422), (tar({"/abs": b""}), "/repo", 422), (tar({"x": b""}), "/etc", 422),
+    (tar({"x": b""}), "/repo/file", 404), (tar({"dir": b""}), "/repo", 409), (tar({"file/x": b""}), "/repo", 404), (tar({"x": b""}), "/repo/closed", 403),
+    (tar({"x": b""}), "/repo/out", 422), (tar({"out/x": b""}), "/repo", 422), (tar({"x": b""}), "/repo/%2e%2e", 422)])
+def test_what_cannot_be_extracted(shared, data, path, status):
+    shared.run("mkdir -p dir /tmp/outside; test -d closed || mkdir -m 500 closed; touch file; ln -sfn /tmp/outside out")
+    response = extract(shared, path, data)
+    assert response.status_code == status, response.text
+    assert shared.out("ls -A /tmp/outside dir closed | tr -d '\\n'") == "/tmp/outside:closed:dir:"
+
+
+def test_what_is_dangerous_is_left_out(session):
+    response = extract(session, "/repo", tar([member("good", b"x", 0o6777), member("pipe", type=tarfile.FIFOTYPE), member("hard", type=tarfile.LNKTYPE, linkname="good"),
+                                              member("out", type=tarfile.SYMTYPE, linkname="/etc")]))
+    assert response.json() == {"entries": 1}
+    assert session.out("ls -A; stat -c %a good") == "good\n777"
+
+
+def test_an_extraction_is_a_turn_of_its_own_and_needs_no_shell(create):
+    session = create(extract_patch=True)
+    assert extract(session, "/repo", tar({"f": b"a\n"})).status_code == 200
+    patch = session.turn("echo b >> f")
+    assert b"\n+b" in patch and b"\n+a" not in patch and b"\n+a" in session.cumulative()
+    bare = create(DISTROLESS)
+    assert extract(bare, "/repo", tar({"d/f": b"x"})).status_code == 200 and get(bare, "/repo/d/f").content == b"x"

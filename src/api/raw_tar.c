@@ -1,0 +1,40 @@
+/* POST /session/{id}/files/{path}: an archive into a directory of a session, whenever. */
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include "api/raw.h"
+
+static ssize_t read_request(void *arg, void *buf, size_t n, struct sbx_err *err)
+{
+    return sbx_request_read(arg, buf, n, err);
+}
+
+static int extract(struct sbx_call *call, int fd, int64_t size, uint64_t *ret_count, struct sbx_err *err)
+{
+    const char *const args[] = {"untar", call->path, NULL};
+    void *map = mmap(NULL, (size_t)size, PROT_READ, MAP_SHARED, fd, 0);
+    if (map == MAP_FAILED)
+        return sbx_err_set(err, SBX_ERR_INTERNAL, "cannot map an archive of %lld bytes", (long long)size);
+    struct sbx_fs fs = {
+        .args = args, .input = map, .input_len = (size_t)size, .changes = true, .partial = true};
+    int rc = sbx_raw_change(call, &fs, ret_count, err);
+    munmap(map, (size_t)size);
+    return rc;
+}
+
+int sbx_handle_file_extract(struct sbx_call *call, struct sbx_err *err)
+{
+    int fd = -1;
+    int64_t size = 0;
+    uint64_t count = 0;
+    if (sbx_raw_check_path(call, err) < 0 ||
+        sbx_spool_archive(call, "archive", read_request, call->request, &fd, &size, err) < 0)
+        return -1;
+    int rc = extract(call, fd, size, &count, err);
+    sbx_close(&fd);
+    if (rc < 0)
+        return -1;
+    struct json_object *obj = json_object_new_object();
+    json_object_object_add(obj, "entries", json_object_new_int64((int64_t)count));
+    return sbx_answer_json(call->request, obj, err);
+}
