@@ -88,6 +88,7 @@ struct sbx_docker_state {
     char id[SBX_DOCKER_ID_LEN + 1];
     char image_id[80];
     bool running;
+    bool removing; /* somebody is at it */
     bool oom_killed;
     int exit_code;
     /* the limits in force, to be compared with what was asked for: unknown JSON fields are ignored by dockerd
@@ -102,6 +103,16 @@ struct sbx_docker_state {
 
 int sbx_docker_inspect(struct sbx_docker *docker, struct sbx_wait *wait, const char *id,
                        struct sbx_docker_state *ret, struct sbx_err *err) SBX_MUST_CHECK;
+
+struct sbx_docker_usage {
+    int64_t cpu_us;       /* since the container was started */
+    int64_t memory_bytes; /* without page cache that can be dropped */
+    int64_t processes;    /* and threads */
+};
+
+/* What a container uses now; CONFLICT when it does not run. */
+int sbx_docker_usage(struct sbx_docker *docker, struct sbx_wait *wait, const char *id,
+                     struct sbx_docker_usage *ret, struct sbx_err *err) SBX_MUST_CHECK;
 
 /* Is the image there? 0 yes (ret_id, if not NULL, gets its id), -1 NOT_FOUND or another failure. */
 int sbx_docker_image(struct sbx_docker *docker, struct sbx_wait *wait, const char *image, char ret_id[80],

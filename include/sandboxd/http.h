@@ -48,6 +48,10 @@ const char *sbx_request_query(const struct sbx_request *request); /* raw, "" whe
 const char *sbx_request_header(const struct sbx_request *request, const char *name);
 /* A decoded query parameter into out: false when absent or too long. */
 bool sbx_request_param(const struct sbx_request *request, const char *name, char *out, size_t size);
+/* The nth (from 0) of those with that name: 1, 0 when there are fewer, -1 when it is malformed or too long.
+ */
+int sbx_request_param_nth(const struct sbx_request *request, const char *name, int nth, char *out,
+                          size_t size);
 /* From X-Request-Id if it is sane ([A-Za-z0-9._-]{1,64}), else nginx's REQUEST_ID, else random. */
 const char *sbx_request_id(const struct sbx_request *request);
 const char *sbx_request_remote(const struct sbx_request *request); /* client address */

@@ -53,10 +53,17 @@ struct sbx_session_options {
     int64_t memory_bytes;           /* 0: none */
     double cpus;                    /* 0: none */
     const char *const *environment; /* NAME=value, NULL-terminated; NULL: none */
+    const char *labels;             /* JSON object of strings; NULL: none */
+    int64_t idle_ms;                /* it ends when it was not used for that long; 0: no limit */
+    int64_t ttl_ms;                 /* it ends after that time, used or not; 0: no limit */
+    const char *key;                /* see struct sbx_record; NULL: none */
+    const char *body;               /* likewise; with a key */
 };
 
 /* Make a session: pull the image when it is missing, create and start the container, greet its agent, file
- * the record. Whatever fails, nothing is left behind. INVALID: the image does not exist or cannot be used, or
+ * the record. Whatever fails, nothing is left behind. With a key that a session has already, that one is the
+ * result, waited for while it is being made; INVALID when it was made with another body, CONFLICT when it is
+ * not there in time. INVALID: the image does not exist or cannot be used, or
  * dockerd refuses an option; UPSTREAM: the registry is unreachable. */
 int sbx_session_create(struct sbx_engine *engine, const struct sbx_session_options *options,
                        char ret_id[SBX_UUID_LEN + 1], struct sbx_err *err) SBX_MUST_CHECK;
@@ -71,6 +78,35 @@ int sbx_session_close(struct sbx_engine *engine, const char *id, struct sbx_err 
 int sbx_session_find(struct sbx_engine *engine, const char *id, struct sbx_record *ret,
                      struct sbx_err *err) SBX_MUST_CHECK;
 
+/* What DELETE does by default. With DAIV_SANDBOX_CLOSE=stop the containers are stopped and the session is
+ * kept: its next use starts them again. A session in any other state than READY is removed, or stays stopped.
+ */
+int sbx_session_leave(struct sbx_engine *engine, const char *id, struct sbx_err *err) SBX_MUST_CHECK;
+
+/* The record of a session that its client may use: READY or STOPPED, and not over its limits. Neither locks
+ * it nor counts as a use. *ret must be initialised. NOT_FOUND as by sbx_session_open. */
+int sbx_session_look(struct sbx_engine *engine, const char *id, struct sbx_record *ret,
+                     struct sbx_err *err) SBX_MUST_CHECK;
+
+/* Write what a client may change of its session: labels, idle_ms, expires_ms, and used_ms; NOT_FOUND as by
+ * sbx_session_open. */
+int sbx_session_change(struct sbx_engine *engine, const struct sbx_record *record,
+                       struct sbx_err *err) SBX_MUST_CHECK;
+
+/* When a session ends if nothing happens, and why; wall clock in ms, 0: never. */
+int64_t sbx_session_ends_ms(const struct sbx_config *config, const struct sbx_record *record,
+                            const char **ret_why);
+
+/* The same for all of the client's sessions with id > after ("" for all), in order of id: fn is called for
+ * each until its result is not 0. */
+int sbx_session_list(struct sbx_engine *engine, const char *after,
+                     int (*fn)(void *arg, const struct sbx_record *record), void *arg,
+                     struct sbx_err *err) SBX_MUST_CHECK;
+
+/* What its containers use now; a failure means that it is not to be had. */
+int sbx_session_usage(struct sbx_engine *engine, const struct sbx_record *record,
+                      struct sbx_docker_usage *ret, struct sbx_err *err) SBX_MUST_CHECK;
+
 /* An opened session: locked, its record read. */
 struct sbx_link;
 struct sbx_session {
@@ -83,7 +119,8 @@ struct sbx_session {
                  theirs */
 };
 
-/* NOT_FOUND "Session not found or already closed"; CONFLICT "Session is busy" after the configured wait. */
+/* NOT_FOUND "Session not found or already closed"; CONFLICT "Session is busy" after the configured wait. A
+ * stopped session is started again. */
 int sbx_session_open(struct sbx_engine *engine, const char *id, struct sbx_session *session,
                      struct sbx_err *err) SBX_MUST_CHECK;
 
@@ -270,7 +307,9 @@ int sbx_session_patch(struct sbx_session *session, bool cumulative, struct sbx_b
 /* Sweeps. alive: is the process that makes a CREATING record of this replica still at it? */
 struct sbx_sweep_counts {
     int closed;    /* sessions that were CLOSING */
+    int ended;     /* sessions over a limit, and such whose container is gone */
     int reclaimed; /* half-made ones whose maker died, and runs whose worker died */
+    int later;     /* sessions that are being closed: to be looked at again soon */
     int orphans;   /* containers, volumes and images of this instance without a record */
 };
 
@@ -278,6 +317,11 @@ struct sbx_sweep_counts {
  * whenever a worker died. */
 int sbx_session_sweep_records(struct sbx_engine *engine, bool (*alive)(void *arg, int64_t pid), void *arg,
                               struct sbx_sweep_counts *counts, struct sbx_err *err) SBX_MUST_CHECK;
+
+/* Sessions over their limits, stopped ones beyond the number that is kept, and those whose container is gone.
+ * One in which a request works is left alone, unless it is over its absolute limit. */
+int sbx_session_sweep_ended(struct sbx_engine *engine, struct sbx_sweep_counts *counts,
+                            struct sbx_err *err) SBX_MUST_CHECK;
 
 /* Slow: dockerd's objects of this instance that no record knows and that are older than the grace. */
 int sbx_session_sweep_orphans(struct sbx_engine *engine, struct sbx_sweep_counts *counts,

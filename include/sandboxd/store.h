@@ -46,7 +46,7 @@ struct sbx_record {
     int64_t used_ms;
     int64_t idle_ms;    /* it ends when it was not used for that long; 0: no limit */
     int64_t expires_ms; /* wall clock: it ends then, used or not; 0: no limit */
-    int64_t stopped_ms; /* wall clock; while STOPPED */
+    int64_t stopped_ms; /* wall clock: since when it is STOPPED or CLOSING */
     /* Of a session made with an Idempotency-Key: what tells the client and the key, and the body of that
      * create. At most one session has a key; it is free again when the session is CLOSING. */
     char key[SBX_RECORD_HASH_SIZE];
@@ -99,7 +99,7 @@ int sbx_store_set_ready(struct sbx_store *store, const struct sbx_record *record
  * READY. */
 int sbx_store_set_seeded(struct sbx_store *store, const char *id, struct sbx_err *err) SBX_MUST_CHECK;
 
-/* Any state → CLOSING; NOT_FOUND when there is no record. */
+/* Any state → CLOSING, now unless it was that already; NOT_FOUND when there is no record. */
 int sbx_store_set_closing(struct sbx_store *store, const char *id, struct sbx_err *err) SBX_MUST_CHECK;
 
 /* READY → STOPPED, now; nothing when it is STOPPED. NOT_FOUND when it is neither. */

@@ -50,6 +50,9 @@ sbx_handler sbx_handle_health;
 sbx_handler sbx_handle_version;
 sbx_handler sbx_handle_metrics;
 sbx_handler sbx_handle_create;
+sbx_handler sbx_handle_list;
+sbx_handler sbx_handle_look;
+sbx_handler sbx_handle_change;
 sbx_handler sbx_handle_run;
 sbx_handler sbx_handle_seed;
 sbx_handler sbx_handle_files;
@@ -87,6 +90,21 @@ int sbx_read_json(struct sbx_call *call, struct json_object **ret, struct sbx_er
 int sbx_read_env(struct sbx_faults *faults, struct json_object *body, const char *key, char ***ret,
                  struct sbx_err *err) SBX_MUST_CHECK;
 void sbx_env_free(char **env);
+
+/* A session's lifetime in a body: `idle_seconds` and `ttl_seconds`, each from 1 to its maximum in ms (0:
+ * none). Untouched when missing or null. */
+void sbx_read_seconds(struct sbx_faults *faults, struct json_object *body, const char *key, int64_t max_ms,
+                      int64_t *ret_ms);
+
+/* `labels`, an object of few short strings, printed: the caller frees *ret. 1 when it is there and good, 0,
+ * or -1 without memory. */
+int sbx_read_labels(struct sbx_faults *faults, struct json_object *body, char **ret,
+                    struct sbx_err *err) SBX_MUST_CHECK;
+
+/* What a client is told of its session, the caller's to put; usage NULL: not to be had. NULL without memory.
+ */
+struct json_object *sbx_session_json(const struct sbx_config *config, const struct sbx_record *record,
+                                     const struct sbx_docker_usage *usage, struct sbx_err *err);
 
 /* Sanitise the archive that read gives into an unlinked file, the caller's to close, and log what it was. A
  * bad one is INVALID "<field> is invalid: …". */

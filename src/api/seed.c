@@ -71,9 +71,7 @@ static int look_first(struct sbx_call *call, struct sbx_err *err)
 {
     struct sbx_record record;
     sbx_record_init(&record);
-    int rc = sbx_session_find(call->engine, call->id, &record, err);
-    if (rc == 0 && record.state != SBX_SESSION_READY)
-        rc = sbx_err_set(err, SBX_ERR_NOT_FOUND, "Session not found or already closed");
+    int rc = sbx_session_look(call->engine, call->id, &record, err);
     if (rc == 0)
         rc = check_unseeded(&record, err);
     sbx_record_done(&record);

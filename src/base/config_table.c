@@ -292,6 +292,19 @@ const struct sbx_setting sbx_settings[] = {
      .description = "Longest time of a file operation; transfers of whole files have none."},
     {NAME("PIDS_LIMIT"), INT(8, 4194304), FIELD(pids_limit), .initial = "512", .units = "processes",
      .description = "Most processes and threads of a session."},
+    {NAME("SESSION_IDLE_SECONDS"), SECONDS(0, 3650 * DAY), FIELD(session_idle_ms), .initial = "0",
+     .description =
+         "A session that was not used for that long is removed, and the most that a client may ask "
+         "for with idle_seconds; 0: no limit."},
+    {NAME("SESSION_MAX_SECONDS"), SECONDS(0, 3650 * DAY), FIELD(session_max_ms), .initial = "0",
+     .description = "Age at which a session is removed, used or not, and the most that a client may ask for "
+                    "with ttl_seconds; 0: no limit."},
+    {NAME("CLOSE"), CHOICE("remove stop"), FIELD(close), .initial = "remove",
+     .description = "What DELETE does to a session: remove it, or stop it and keep its files for a while."},
+    {NAME("STOPPED_SECONDS"), SECONDS(0, 3650 * DAY), FIELD(stopped_ms), .initial = "3600",
+     .description = "How long a stopped session is kept."},
+    {NAME("STOPPED_MAX"), INT(0, 1000000), FIELD(stopped_max), .initial = "100", .units = "sessions",
+     .description = "How many stopped sessions are kept; the first to be stopped go first."},
     {NAME("SWEEP_SECONDS"), SECONDS(100, DAY), FIELD(sweep_ms), .initial = "30",
      .description = "How often the janitor looks for what is to be removed."},
     {NAME("ORPHAN_GRACE_SECONDS"), SECONDS(0, DAY), FIELD(orphan_grace_ms), .initial = "300",

@@ -101,6 +101,7 @@ int sbx_docker_inspect(struct sbx_docker *docker, struct sbx_wait *wait, const c
     copy(ret->id, sizeof(ret->id), answer, "Id");
     copy(ret->image_id, sizeof(ret->image_id), answer, "Image");
     ret->running = sbx_json_bool_at(answer, "State/Running", false);
+    ret->removing = strcmp(sbx_json_str_at(answer, "State/Status", ""), "removing") == 0;
     ret->oom_killed = sbx_json_bool_at(answer, "State/OOMKilled", false);
     ret->exit_code = (int)sbx_json_int_at(answer, "State/ExitCode", 0);
     ret->memory_bytes = sbx_json_int_at(answer, "HostConfig/Memory", 0);

@@ -119,7 +119,8 @@ const char *sbx_request_header(const struct sbx_request *request, const char *na
     return param(request, key);
 }
 
-bool sbx_request_param(const struct sbx_request *request, const char *name, char *out, size_t size)
+int sbx_request_param_nth(const struct sbx_request *request, const char *name, int nth, char *out,
+                          size_t size)
 {
     const char *next;
     for (const char *s = request->query; *s; s = next) {
@@ -128,12 +129,17 @@ bool sbx_request_param(const struct sbx_request *request, const char *name, char
         const char *equals = memchr(s, '=', n);
         size_t key_len = equals ? (size_t)(equals - s) : n;
         char key[128];
-        if (sbx_url_decode(s, key_len, true, key, sizeof(key)) < 0 || strcmp(key, name) != 0)
+        if (sbx_url_decode(s, key_len, true, key, sizeof(key)) < 0 || strcmp(key, name) != 0 || nth-- > 0)
             continue;
         const char *value = equals ? equals + 1 : s + n;
-        return sbx_url_decode(value, (size_t)(s + n - value), true, out, size) >= 0;
+        return sbx_url_decode(value, (size_t)(s + n - value), true, out, size) < 0 ? -1 : 1;
     }
-    return false;
+    return 0;
+}
+
+bool sbx_request_param(const struct sbx_request *request, const char *name, char *out, size_t size)
+{
+    return sbx_request_param_nth(request, name, 0, out, size) == 1;
 }
 
 static ssize_t body_broke(struct sbx_request *request, struct sbx_err *err)

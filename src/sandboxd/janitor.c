@@ -11,7 +11,7 @@
 
 #define LEASE          "janitor"
 #define PROC_STAT_MAX  4096
-#define SECOND_LOOK_MS 3000 /* after half-made sessions were swept */
+#define SECOND_LOOK_MS 3000 /* after half-made sessions were swept, or some were being closed */
 
 struct janitor {
     struct sbx_process *process;
@@ -42,15 +42,34 @@ static bool alive(void *arg, int64_t pid)
            end[2] != 'Z';
 }
 
+static void tally(const char *what, int count, char text[16])
+{
+    char label[32];
+    snprintf(text, 16, "%d", count);
+    snprintf(label, sizeof(label), "what=\"%s\"", what);
+    if (count > 0)
+        sbx_metric_add(SBX_METRIC_SWEPT, label, (uint64_t)count);
+}
+
 static void report(const struct sbx_sweep_counts *counts)
 {
-    if (!counts->closed && !counts->reclaimed && !counts->orphans)
+    if (!counts->closed && !counts->ended && !counts->reclaimed && !counts->orphans)
         return;
-    char text[3][16];
-    snprintf(text[0], sizeof(text[0]), "%d", counts->closed);
-    snprintf(text[1], sizeof(text[1]), "%d", counts->reclaimed);
-    snprintf(text[2], sizeof(text[2]), "%d", counts->orphans);
-    sbx_log(SBX_LOG_INFO, "sweep", "closed", text[0], "reclaimed", text[1], "orphans", text[2], NULL);
+    char text[4][16];
+    tally("closed", counts->closed, text[0]);
+    tally("ended", counts->ended, text[1]);
+    tally("reclaimed", counts->reclaimed, text[2]);
+    tally("orphans", counts->orphans, text[3]);
+    sbx_log(SBX_LOG_INFO, "sweep", "closed", text[0], "ended", text[1], "reclaimed", text[2], "orphans",
+            text[3], NULL);
+}
+
+/* What the holder of the lease does. */
+static int sweep_for_all(struct sbx_engine *engine, struct sbx_sweep_counts *counts, struct sbx_err *err)
+{
+    if (sbx_session_sweep_ended(engine, counts, err) < 0)
+        return -1;
+    return sbx_session_sweep_orphans(engine, counts, err);
 }
 
 /* Returns whether there is something to look at once more soon. What workers of this replica left is swept at
@@ -69,14 +88,14 @@ static bool sweep(struct janitor *janitor, bool everything)
         int64_t ttl = 3 * engine->config->sweep_ms;
         rc = sbx_store_lease(engine->store, LEASE, janitor->holder, ttl, &err);
         if (rc == 1)
-            rc = sbx_session_sweep_orphans(engine, &counts, &err);
+            rc = sweep_for_all(engine, &counts, &err);
     }
     if (rc < 0 && err.kind != SBX_ERR_UNAVAILABLE)
         sbx_log_err(SBX_LOG_ERROR, "sweep failed", &err);
     else if (rc < 0)
         sbx_log_err(SBX_LOG_WARNING, "sweep put off", &err);
     report(&counts);
-    return counts.reclaimed > 0;
+    return counts.reclaimed + counts.later > 0;
 }
 
 enum why { TOLD_TO_LEAVE, TIME_FOR_A_SWEEP, WORKER_DIED };

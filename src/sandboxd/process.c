@@ -54,7 +54,8 @@ void sbx_home_path(const struct sbx_config *config, const char *what, char *out,
 
 static void notice(const char *event, const char *subject, const char *detail)
 {
-    sbx_log(SBX_LOG_INFO, event, "subject", subject, detail[0] ? "detail" : NULL, detail, NULL);
+    sbx_log(strstr(event, "failed") ? SBX_LOG_WARNING : SBX_LOG_INFO, event, "subject", subject,
+            detail[0] ? "detail" : NULL, detail, NULL);
 }
 
 int sbx_engine_open(struct sbx_engine_parts *parts, const struct sbx_process *process, struct sbx_err *err)

@@ -118,8 +118,30 @@ static int fill_record(struct making *making, struct sbx_err *err)
     record->extract_patch = options->extract_patch;
     record->ephemeral = options->ephemeral;
     record->created_ms = record->used_ms = sbx_wall_ms();
+    record->idle_ms = options->idle_ms;
+    record->expires_ms = options->ttl_ms > 0 ? record->created_ms + options->ttl_ms : 0;
+    snprintf(record->key, sizeof(record->key), "%s", options->key ? options->key : "");
+    snprintf(record->body, sizeof(record->body), "%s", options->key ? options->body : "");
+    if (options->labels && !(record->labels = strdup(options->labels)))
+        return sbx_err_set(err, SBX_ERR_INTERNAL, "out of memory for a session's labels");
     record->options = sbx_options_to_json(options, err);
     return record->options ? 0 : -1;
+}
+
+/* Remove what was made, also when the client has gone. */
+static void take_back(struct making *making, const struct sbx_err *why)
+{
+    struct sbx_engine *engine = making->engine;
+    const char *id = making->record.id;
+    struct sbx_err ignored = SBX_ERR_INIT;
+    struct sbx_wait *request_wait = engine->wait;
+    engine->wait = NULL;
+    /* A dockerd that did not answer in time may still be at it: then the sweep has the last look. */
+    bool late = why->kind == SBX_ERR_UNAVAILABLE || why->kind == SBX_ERR_TIMEOUT;
+    if ((late ? sbx_session_retire(engine, id, &ignored) : sbx_session_close(engine, id, &ignored)) < 0 &&
+        engine->notice)
+        engine->notice("left for the sweep", id, ignored.msg);
+    engine->wait = request_wait;
 }
 
 int sbx_session_create(struct sbx_engine *engine, const struct sbx_session_options *options,
@@ -135,24 +157,13 @@ int sbx_session_create(struct sbx_engine *engine, const struct sbx_session_optio
     /* The record comes first: from here on a sweep finds whatever exists, should this process die at the next
      * line. */
     if (rc == 0)
-        rc = sbx_store_insert(engine->store, &making.record, err);
-    if (rc == 0) {
-        rc = make(&making, err);
-        if (rc < 0) {
-            struct sbx_err ignored = SBX_ERR_INIT;
-            struct sbx_wait *request_wait = engine->wait;
-            engine->wait = NULL; /* clean up also when the client has gone */
-            /* A dockerd that did not answer in time may still be at it: then the sweep has the last look. */
-            bool late = err->kind == SBX_ERR_UNAVAILABLE || err->kind == SBX_ERR_TIMEOUT;
-            if ((late ? sbx_session_retire(engine, making.record.id, &ignored)
-                      : sbx_session_close(engine, making.record.id, &ignored)) < 0 &&
-                engine->notice)
-                engine->notice("left for the sweep", making.record.id, ignored.msg);
-            engine->wait = request_wait;
-        }
-    }
-    if (rc == 0)
+        rc = sbx_session_insert_once(engine, &making.record, ret_id, err);
+    if (rc == 1) {
         memcpy(ret_id, making.record.id, SBX_UUID_LEN + 1);
+        rc = make(&making, err);
+        if (rc < 0)
+            take_back(&making, err);
+    }
     sbx_record_done(&making.record);
     return rc;
 }

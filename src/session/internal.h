@@ -147,8 +147,16 @@ int sbx_note_remove(struct sbx_engine *engine, const char *id, struct sbx_err *e
  * session is known now, and READY; NOT_FOUND: there is nothing to keep. */
 int sbx_session_restore(struct sbx_engine *engine, const char *id, struct sbx_err *err) SBX_MUST_CHECK;
 
-/* Was the session closed while a request works in it? */
-bool sbx_session_closed(struct sbx_session *session);
+/* Was the session closed while a request works in it? *ret_gone (may be NULL): and it is not kept. */
+bool sbx_session_closed(struct sbx_session *session, bool *ret_gone);
+
+/* Start the containers of a stopped session, which is locked, and greet their agents; it is READY then. */
+int sbx_session_resume(struct sbx_session *session, struct sbx_err *err) SBX_MUST_CHECK;
+
+/* Insert the record of a session to be made: 1; 0 when another session has its key, which is ret_id, READY.
+ */
+int sbx_session_insert_once(struct sbx_engine *engine, const struct sbx_record *record,
+                            char ret_id[SBX_UUID_LEN + 1], struct sbx_err *err) SBX_MUST_CHECK;
 
 /* Patches. volumes makes the volumes and fills record->volume; start fills record->helper (run: the helper of
  * one run); NOT_FOUND from start: the git image is missing. */

@@ -47,25 +47,26 @@ int sbx_session_open_within(struct sbx_engine *engine, const char *id, int64_t w
         return sbx_err_set(err, SBX_ERR_NOT_FOUND, SBX_SESSION_GONE);
     if (sbx_store_lock(engine->store, engine->wait, id, wait_ms, &session->lock, err) < 0)
         return busy(session, id, err);
-    int rc = sbx_session_find(engine, id, &session->record, err);
-    if (rc == 0 && session->record.state == SBX_SESSION_READY)
-        return 0;
+    int rc = sbx_session_look(engine, id, &session->record, err);
     bool gone = session->record.id[0] == '\0' && err->kind == SBX_ERR_NOT_FOUND;
+    if (rc == 0 && session->record.state == SBX_SESSION_STOPPED)
+        rc = sbx_session_resume(session, err);
     if (rc == 0)
-        sbx_err_set(err, SBX_ERR_NOT_FOUND, SBX_SESSION_GONE);
+        return 0;
     sbx_store_unlock(&session->lock, engine->wait, gone);
     sbx_record_done(&session->record);
     return -1;
 }
 
-bool sbx_session_closed(struct sbx_session *session)
+bool sbx_session_closed(struct sbx_session *session, bool *ret_gone)
 {
     struct sbx_record record;
     struct sbx_err failure = SBX_ERR_INIT;
     sbx_record_init(&record);
-    bool closed = sbx_session_find(session->engine, session->record.id, &record, &failure) < 0
-                      ? failure.kind == SBX_ERR_NOT_FOUND
-                      : record.state != SBX_SESSION_READY;
+    bool known = sbx_session_find(session->engine, session->record.id, &record, &failure) == 0;
+    bool closed = known ? record.state != SBX_SESSION_READY : failure.kind == SBX_ERR_NOT_FOUND;
+    if (ret_gone)
+        *ret_gone = closed && !(known && record.state == SBX_SESSION_STOPPED);
     sbx_record_done(&record);
     return closed;
 }
@@ -79,14 +80,15 @@ void sbx_session_done(struct sbx_session *session, struct sbx_err *err)
     bool failed = err && (err->kind == SBX_ERR_UNAVAILABLE || err->kind == SBX_ERR_NOT_FOUND ||
                           err->kind == SBX_ERR_UPSTREAM || err->kind == SBX_ERR_CONFLICT);
     /* Whatever a request stumbled over while its session was closed is that. */
-    bool closed = (failed || session->run) && sbx_session_closed(session);
+    bool gone = false;
+    bool closed = (failed || session->run) && sbx_session_closed(session, &gone);
     if (failed && closed)
         sbx_err_set(err, SBX_ERR_NOT_FOUND, SBX_SESSION_GONE);
     if (session->run)
-        sbx_run_end(session, closed);
-    if (!err)
+        sbx_run_end(session, gone);
+    if (!closed)
         (void)!sbx_store_touch(session->engine->store, &session->record, &ignored);
-    sbx_store_unlock(&session->lock, session->engine->wait, closed);
+    sbx_store_unlock(&session->lock, session->engine->wait, gone);
     sbx_record_done(&session->record);
 }
 
@@ -120,6 +122,8 @@ int sbx_session_revive(struct sbx_session *session, const char *container, const
                        struct sbx_err *err)
 {
     struct sbx_engine *engine = session->engine;
+    if (sbx_session_closed(session, NULL)) /* that is why it stopped */
+        return sbx_err_set(err, SBX_ERR_NOT_FOUND, SBX_SESSION_GONE);
     if (engine->notice)
         engine->notice("container started again", container, err->msg);
     if (sbx_agent_start(engine, container, image, err) < 0)

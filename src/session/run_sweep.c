@@ -73,7 +73,7 @@ int sbx_run_sweep(struct sbx_engine *engine, struct sbx_sweep_counts *counts, st
             continue;
         if (engine->notice)
             engine->notice(rc < 0 ? "sweep failed" : "swept", found.ids[i],
-                           rc < 0 ? failure.msg : "run of a dead worker");
+                           rc < 0 ? failure.msg : "containers and volumes of a run whose worker died");
         counts->reclaimed += rc > 0;
     }
     return 0;

@@ -7,6 +7,9 @@
 
 #define PAGE 100
 
+/* A session that is CLOSING for less than that is left to the request that closes it. */
+#define CLOSER_MS 2500
+
 static void notice(struct sbx_engine *engine, const char *event, const char *subject, const char *detail)
 {
     if (engine->notice)
@@ -21,6 +24,7 @@ struct record_sweep {
     void *alive_arg;
     bool everything;
     bool ephemeral; /* there are sessions of the kind that has runs */
+    int later;      /* sessions that are being closed */
     char last[SBX_UUID_LEN + 1];
     int seen;
     char ids[PAGE][SBX_UUID_LEN + 1];
@@ -30,8 +34,11 @@ struct record_sweep {
 
 static bool wants_closing(const struct record_sweep *sweep, const struct sbx_record *record)
 {
-    if (sweep->everything || record->state == SBX_SESSION_CLOSING)
+    int64_t now = sbx_wall_ms();
+    if (sweep->everything)
         return true;
+    if (record->state == SBX_SESSION_CLOSING)
+        return now - record->stopped_ms >= CLOSER_MS || now < record->stopped_ms;
     if (record->state != SBX_SESSION_CREATING)
         return false;
     const struct sbx_config *config = sweep->engine->config;
@@ -39,7 +46,7 @@ static bool wants_closing(const struct record_sweep *sweep, const struct sbx_rec
         return !sweep->alive(sweep->alive_arg, record->worker_pid);
     /* Another replica's: it sweeps its own; this is for one that never came back. A create waits for a pull
      * at most. */
-    return sbx_wall_ms() - record->created_ms > config->orphan_grace_ms + 2 * config->pull_timeout_ms;
+    return now - record->created_ms > config->orphan_grace_ms + 2 * config->pull_timeout_ms;
 }
 
 static int on_record(void *arg, const struct sbx_record *record)
@@ -51,6 +58,8 @@ static int on_record(void *arg, const struct sbx_record *record)
     if (wants_closing(sweep, record)) {
         memcpy(sweep->ids[sweep->count], record->id, sizeof(sweep->ids[0]));
         sweep->half_made[sweep->count++] = record->state == SBX_SESSION_CREATING;
+    } else if (record->state == SBX_SESSION_CLOSING) {
+        sweep->later++;
     }
     return 0;
 }
@@ -71,10 +80,12 @@ static int sweep_records(struct record_sweep *sweep, struct sbx_sweep_counts *co
                 notice(engine, "sweep failed", sweep->ids[i], failure.msg);
                 continue;
             }
-            notice(engine, "swept", sweep->ids[i], sweep->half_made[i] ? "half-made" : "closing");
+            notice(engine, "swept", sweep->ids[i],
+                   sweep->half_made[i] ? "half-made session" : "closing session");
             *(sweep->half_made[i] ? &counts->reclaimed : &counts->closed) += 1;
         }
     } while (sweep->seen == PAGE);
+    counts->later += sweep->later;
     return 0;
 }
 
@@ -119,37 +130,74 @@ static bool is_orphan(struct orphan_sweep *sweep, struct json_object *labels)
            sbx_wall_ms() - strtoll(created, NULL, 10) >= sweep->grace_ms;
 }
 
+/* An object of a kind: is it there still, remove it. */
+struct kind {
+    int (*look)(struct sbx_docker *, struct sbx_wait *, const char *, struct sbx_err *);
+    int (*remove)(struct sbx_docker *, struct sbx_wait *, const char *, struct sbx_err *);
+    const char *what;
+};
+
+static int look_container(struct sbx_docker *docker, struct sbx_wait *wait, const char *id,
+                          struct sbx_err *err)
+{
+    struct sbx_docker_state state;
+    if (sbx_docker_inspect(docker, wait, id, &state, err) < 0)
+        return -1;
+    return state.removing ? sbx_err_set(err, SBX_ERR_NOT_FOUND, "container %s is being removed", id) : 0;
+}
+
+static int look_volume(struct sbx_docker *docker, struct sbx_wait *wait, const char *name,
+                       struct sbx_err *err)
+{
+    struct json_object *labels = NULL;
+    int rc = sbx_docker_volume_labels(docker, wait, name, &labels, err);
+    json_object_put(labels);
+    return rc;
+}
+
+static int look_image(struct sbx_docker *docker, struct sbx_wait *wait, const char *id, struct sbx_err *err)
+{
+    return sbx_docker_image(docker, wait, id, NULL, err);
+}
+
+static const struct kind CONTAINER = {look_container, sbx_docker_remove, "container without a record"};
+static const struct kind VOLUME = {look_volume, sbx_docker_volume_remove, "volume without a record"};
+static const struct kind IMAGE = {look_image, sbx_docker_image_remove, "image without a record"};
+
 /* Remove one object when no record knows it. What cannot be removed now is met again by the next sweep. */
-static void sweep_object(
-    struct orphan_sweep *sweep, const char *id, const char *name, struct json_object *labels,
-    int (*remove)(struct sbx_docker *, struct sbx_wait *, const char *, struct sbx_err *), const char *what)
+static void sweep_object(struct orphan_sweep *sweep, const struct kind *kind, const char *id,
+                         const char *name, struct json_object *labels)
 {
     struct sbx_err failure = SBX_ERR_INIT;
     if (!is_orphan(sweep, labels))
         return;
-    if (remove(sweep->engine->docker, sweep->engine->wait, id, &failure) < 0) {
+    /* The list is older than what was learnt of the record: a close may have removed both meanwhile. */
+    if (kind->look(sweep->engine->docker, sweep->engine->wait, id, &failure) < 0 &&
+        failure.kind == SBX_ERR_NOT_FOUND)
+        return;
+    if (kind->remove(sweep->engine->docker, sweep->engine->wait, id, &failure) < 0) {
         notice(sweep->engine, "sweep failed", name, failure.msg);
         return;
     }
-    notice(sweep->engine, "swept", name, what);
+    notice(sweep->engine, "swept", name, kind->what);
     sweep->counts->orphans++;
 }
 
 static int on_container(void *arg, const char *id, const char *name, struct json_object *labels)
 {
-    sweep_object(arg, id, name, labels, sbx_docker_remove, "container without a record");
+    sweep_object(arg, &CONTAINER, id, name, labels);
     return 0;
 }
 
 static int on_volume(void *arg, const char *name, struct json_object *labels)
 {
-    sweep_object(arg, name, name, labels, sbx_docker_volume_remove, "volume without a record");
+    sweep_object(arg, &VOLUME, name, name, labels);
     return 0;
 }
 
 static int on_image(void *arg, const char *id, struct json_object *labels)
 {
-    sweep_object(arg, id, id, labels, sbx_docker_image_remove, "image without a record");
+    sweep_object(arg, &IMAGE, id, id, labels);
     return 0;
 }
 

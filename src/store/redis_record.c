@@ -232,9 +232,10 @@ static int set_seeded(struct sbx_store *store, const char *id, struct sbx_err *e
 static int set_closing(struct sbx_store *store, const char *id, struct sbx_err *err)
 {
     char name[SBX_REDIS_KEY_SIZE];
-    const char *argv[] = {sbx_redis_key(name, SBX_REDIS_RECORD, id), id, SBX_REDIS_KEY};
+    struct sbx_redis_number now = sbx_redis_number(sbx_wall_ms());
+    const char *argv[] = {sbx_redis_key(name, SBX_REDIS_RECORD, id), id, SBX_REDIS_KEY, now.text};
     long long done;
-    if (sbx_redis_run_int(self(store), SBX_REDIS_DO_CLOSING, 3, argv, &done, err) < 0)
+    if (sbx_redis_run_int(self(store), SBX_REDIS_DO_CLOSING, 4, argv, &done, err) < 0)
         return -1;
     return done ? 0 : not_found(err);
 }

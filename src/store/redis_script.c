@@ -53,7 +53,9 @@ static const char seeded[] = "local r = redis.call('HMGET', KEYS[1], 'state', 's
                              "redis.call('HSET', KEYS[1], 'seeded', '1')\n"
                              "return 1";
 
-static const char closing[] = "if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end\n" FREE_KEY
+static const char closing[] = "local state = redis.call('HGET', KEYS[1], 'state')\n"
+                              "if not state then return 0 end\n" FREE_KEY
+                              "if state ~= '3' then redis.call('HSET', KEYS[1], 'stopped_ms', ARGV[3]) end\n"
                               "redis.call('HSET', KEYS[1], 'state', '3', 'key', '')\n"
                               "return 1";
 

@@ -45,7 +45,8 @@ static const char *const sql[SBX_SQLITE_STMTS] = {
     [SBX_SQLITE_READY] = "UPDATE sessions SET state = 2, container = ?2, helper = ?3, volume = ?4"
                          " WHERE id = ?1 AND state = 1",
     [SBX_SQLITE_SEEDED] = "UPDATE sessions SET seeded = 1 WHERE id = ?1 AND state = 2 AND seeded = 0",
-    [SBX_SQLITE_CLOSING] = "UPDATE sessions SET state = 3, key = '' WHERE id = ?1",
+    [SBX_SQLITE_CLOSING] = "UPDATE sessions SET stopped_ms = CASE state WHEN 3 THEN stopped_ms ELSE ?2 END,"
+                           " state = 3, key = '' WHERE id = ?1",
     [SBX_SQLITE_STOPPED] = "UPDATE sessions SET stopped_ms = CASE state WHEN 2 THEN ?2 ELSE stopped_ms END,"
                            " state = 4 WHERE id = ?1 AND state IN (2, 4)",
     [SBX_SQLITE_RESUMED] = "UPDATE sessions SET state = 2, stopped_ms = 0, used_ms = ?2"
@@ -243,12 +244,6 @@ static int set_seeded(struct sbx_store *store, const char *id, struct sbx_err *e
     return seeded ? sbx_err_set(err, SBX_ERR_CONFLICT, "Session already seeded") : not_found(err);
 }
 
-static int set_closing(struct sbx_store *store, const char *id, struct sbx_err *err)
-{
-    int changed = run_id(store, SBX_SQLITE_CLOSING, id, err);
-    return changed == 0 ? not_found(err) : changed < 0 ? -1 : 0;
-}
-
 /* A change of state that notes the time. */
 static int set_state(struct sbx_store *store, enum sbx_sqlite_stmt which, const char *id, struct sbx_err *err)
 {
@@ -259,6 +254,11 @@ static int set_state(struct sbx_store *store, enum sbx_sqlite_stmt which, const 
     sqlite3_bind_int64(stmt, 2, sbx_wall_ms());
     int changed = run(store, stmt, err);
     return changed == 0 ? not_found(err) : changed < 0 ? -1 : 0;
+}
+
+static int set_closing(struct sbx_store *store, const char *id, struct sbx_err *err)
+{
+    return set_state(store, SBX_SQLITE_CLOSING, id, err);
 }
 
 static int set_stopped(struct sbx_store *store, const char *id, struct sbx_err *err)

@@ -162,6 +162,8 @@ static void any_state_becomes_closing(void **state)
         assert_int_equal(sbx_store_insert(store, &record, NULL), 0);
         assert_int_equal(sbx_store_set_closing(store, record.id, NULL), 0);
         assert_int_equal(suite_get(store, record.id, &out), SBX_ERR_NONE);
+        assert_true((record.stopped_ms == out.stopped_ms) == (record.state == SBX_SESSION_CLOSING));
+        record.stopped_ms = out.stopped_ms;
         record.state = SBX_SESSION_CLOSING;
         record.key[0] = '\0'; /* free for another */
         suite_same_record(&record, &out);

@@ -55,7 +55,7 @@ void suite_record(struct sbx_record *record)
     assert_non_null(record->labels);
     record->idle_ms = 3600000;
     record->expires_ms = record->created_ms + 86400000;
-    record->stopped_ms = record->created_ms + 1;
+    record->stopped_ms = record->created_ms - 1000;
     strlcpy(record->key, record->id, sizeof(record->key));
     memset(record->body, 'b', sizeof(record->body) - 1);
 }

@@ -76,7 +76,7 @@ static void a_wrong_method_says_which_are_allowed(void **state)
     struct sbx_call call;
     const char *allow;
     assert_null(found("PUT", "/session/" ID "/", &call, &allow));
-    assert_string_equal(allow, "POST, DELETE");
+    assert_string_equal(allow, "GET, PATCH, POST, DELETE");
     assert_null(found("POST", "/-/health/", &call, &allow));
     assert_string_equal(allow, "GET");
 }

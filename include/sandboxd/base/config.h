@@ -66,7 +66,12 @@ struct sbx_config {
     char *fs_prune_dirs; /* "a,b*" */
     int64_t fs_timeout_ms;
     int64_t pids_limit;
-    int64_t sweep_ms; /* interval of the janitor */
+    int64_t session_idle_ms; /* 0: none */
+    int64_t session_max_ms;  /* 0: none */
+    char *close;             /* "remove" or "stop" */
+    int64_t stopped_ms;      /* how long a stopped session is kept */
+    int64_t stopped_max;     /* how many are */
+    int64_t sweep_ms;        /* interval of the janitor */
     int64_t orphan_grace_ms;
 };
 

@@ -1,0 +1,88 @@
+/* Sessions as their clients see them, without opening them. */
+#include "session/internal.h"
+
+#include <limits.h>
+#include <string.h>
+
+int64_t sbx_session_ends_ms(const struct sbx_config *config, const struct sbx_record *record,
+                            const char **ret_why)
+{
+    const char *why = "over its absolute limit";
+    int64_t ends_ms = record->expires_ms;
+    int64_t unused_ms = 0;
+    bool stopped = record->state == SBX_SESSION_STOPPED;
+    if (stopped)
+        unused_ms = record->stopped_ms + config->stopped_ms;
+    else if (record->idle_ms > 0)
+        unused_ms = record->used_ms + record->idle_ms;
+    if (unused_ms > 0 && (ends_ms == 0 || unused_ms < ends_ms)) {
+        ends_ms = unused_ms;
+        why = stopped ? "stopped for as long as it is kept" : "over its idle limit";
+    }
+    if (ret_why)
+        *ret_why = why;
+    return ends_ms;
+}
+
+static bool is_usable(const struct sbx_engine *engine, const struct sbx_record *record)
+{
+    if (record->state != SBX_SESSION_READY && record->state != SBX_SESSION_STOPPED)
+        return false;
+    int64_t ends_ms = sbx_session_ends_ms(engine->config, record, NULL);
+    return ends_ms == 0 || sbx_wall_ms() < ends_ms;
+}
+
+int sbx_session_look(struct sbx_engine *engine, const char *id, struct sbx_record *ret, struct sbx_err *err)
+{
+    if (!sbx_is_uuid(id))
+        return sbx_err_set(err, SBX_ERR_NOT_FOUND, SBX_SESSION_GONE);
+    if (sbx_session_find(engine, id, ret, err) < 0)
+        return -1;
+    return is_usable(engine, ret) ? 0 : sbx_err_set(err, SBX_ERR_NOT_FOUND, SBX_SESSION_GONE);
+}
+
+int sbx_session_change(struct sbx_engine *engine, const struct sbx_record *record, struct sbx_err *err)
+{
+    struct sbx_record now;
+    struct sbx_err failure = SBX_ERR_INIT;
+    if (sbx_store_update(engine->store, record, err) < 0)
+        return -1;
+    sbx_record_init(&now);
+    int rc = sbx_note_rewrite(engine, record, err);
+    /* A close that came in between has not met the new note. */
+    if (rc == 0 && sbx_store_get(engine->store, record->id, &now, &failure) < 0 &&
+        failure.kind == SBX_ERR_NOT_FOUND)
+        rc = sbx_note_remove(engine, record->id, err);
+    sbx_record_done(&now);
+    return rc;
+}
+
+struct listing {
+    struct sbx_engine *engine;
+    int (*fn)(void *arg, const struct sbx_record *record);
+    void *arg;
+};
+
+static int on_record(void *arg, const struct sbx_record *record)
+{
+    struct listing *listing = arg;
+    const char *client = listing->engine->client;
+    if ((client && strcmp(record->owner, client) != 0) || !is_usable(listing->engine, record))
+        return 0;
+    return listing->fn(listing->arg, record);
+}
+
+int sbx_session_list(struct sbx_engine *engine, const char *after,
+                     int (*fn)(void *arg, const struct sbx_record *record), void *arg, struct sbx_err *err)
+{
+    struct listing listing = {.engine = engine, .fn = fn, .arg = arg};
+    return sbx_store_list(engine->store, after, INT_MAX, on_record, &listing, err);
+}
+
+int sbx_session_usage(struct sbx_engine *engine, const struct sbx_record *record,
+                      struct sbx_docker_usage *ret, struct sbx_err *err)
+{
+    if (record->state != SBX_SESSION_READY)
+        return sbx_err_set(err, SBX_ERR_CONFLICT, "the session is stopped");
+    return sbx_docker_usage(engine->docker, engine->wait, record->container, ret, err);
+}

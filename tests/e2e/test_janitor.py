@@ -1,0 +1,68 @@
+"""The janitor: takes what nobody owns any more, says why, and leaves alone what is in use."""
+import re
+
+import pytest
+
+from support import BUSYBOX, DEBIAN, GONE, eventually, in_parallel
+
+
+@pytest.fixture(scope="module")
+def sweeping(start_stack):
+    """A stack whose janitor never rests and knows no grace."""
+    from conftest import finish
+    stack = start_stack(MIN_WORKERS=4, SWEEP_SECONDS="0.1", ORPHAN_GRACE_SECONDS="0")
+    yield stack
+    finish(stack)
+
+
+def test_a_session_whose_container_is_gone_is_ended(sweeping):
+    lost = sweeping.create(extract_patch=True)
+    kept = sweeping.create()
+    sweeping.docker.remove(lost.container)
+    label = f"sandboxd.session={lost.id}"
+    eventually(lambda: not sweeping.docker.containers(label) and not sweeping.docker.volumes(label), 15,
+               "the rest of the session to be swept")
+    assert sweeping.events("swept", subject=lost.id, detail='"its container is gone"')
+    assert lost.post(["true"]).json() == GONE
+    assert kept.out("echo here") == "here"
+    kept.close()
+
+
+def test_a_volume_without_a_record_is_swept_with_its_reason(sweeping):
+    labels = {"sandboxd.instance": sweeping.instance, "sandboxd.created": "1000",
+              "sandboxd.session": "00000000-0000-4000-8000-000000000000"}
+    made = sweeping.docker.http.post("/volumes/create", json={"Name": "sandboxd-stale-volume", "Labels": labels})
+    assert made.status_code == 201
+    eventually(lambda: sweeping.docker.http.get("/volumes/sandboxd-stale-volume").status_code == 404, 15,
+               "the volume to be swept")
+    eventually(lambda: sweeping.events("swept", subject="sandboxd-stale-volume", detail='"volume without a record"'))
+
+
+def test_what_live_requests_make_is_never_swept(sweeping):
+    """With no grace at all and a sweep every 100 ms: any wrong guess would end one of these."""
+    marked = len(sweeping.log().splitlines())
+
+    def life(n):
+        session = sweeping.create(DEBIAN if n % 2 else BUSYBOX, extract_patch=n % 2 == 1, ephemeral=n % 4 == 1)
+        for turn in range(3):
+            assert session.out(f"echo {n} {turn}") == f"{n} {turn}"
+        assert session.close().status_code == 204
+        return session.id
+
+    ids = in_parallel(life, range(24), threads=6)
+    # a session that is being closed may be met by both; closing twice does no harm
+    swept = [line for line in sweeping.log().splitlines()[marked:]
+             if re.search(r"event=swept ", line) and 'detail="closing session"' not in line]
+    assert not [line for line in swept if any(sid in line for sid in ids)], swept
+    assert not sweeping.docker.containers(f"sandboxd.instance={sweeping.instance}")
+
+
+def test_foreign_objects_survive_a_load_of_sessions(sweeping):
+    foreign = sweeping.docker.command("create", "--label", "sandboxd.session=00000000-0000-4000-8000-000000000000",
+                                      "--label", "sandboxd.created=1000", "--label", "sandboxd.instance=another",
+                                      BUSYBOX, "true").stdout.strip()
+    try:
+        in_parallel(lambda _: sweeping.create(BUSYBOX).close(), range(8), threads=4)
+        assert sweeping.docker.exists(foreign)
+    finally:
+        sweeping.docker.remove(foreign)
