@@ -21,6 +21,9 @@ struct sbx_api {
     /* Told which session the request works on (scoreboard). May be NULL. */
     void (*on_session)(void *arg, const char *session_id);
     void *on_session_arg;
+    /* This process begins, or ends, to follow an exec: false when as many do as may. NULL: no limit. */
+    bool (*on_stream)(void *arg, bool begins);
+    void *on_stream_arg;
     /* Adds samples of what this service's processes do to the metrics. May be NULL. */
     int (*gauges)(void *arg, struct sbx_buf *out, struct sbx_err *err);
     void *gauges_arg;

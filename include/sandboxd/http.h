@@ -81,6 +81,14 @@ int sbx_answer_spool(struct sbx_request *request, int status, const char *type, 
 /* The answer to a HEAD: what stands in front of a body of that length, -1: not known before it is made. */
 int sbx_answer_head(struct sbx_request *request, int status, const char *type, int64_t length,
                     struct sbx_err *err) SBX_MUST_CHECK;
+/* An answer of unknown length that is passed on to the client as it is written: no web server's buffer in
+ * between. What breaks off is told from what is complete by its contents only. Every wait for the client goes
+ * through `wait`, at most 60 s without any progress. A failure (CANCELLED, or the wait's own) is for good:
+ * the connection will be cut. */
+int sbx_answer_stream(struct sbx_request *request, const char *type, struct sbx_err *err) SBX_MUST_CHECK;
+int sbx_answer_write(struct sbx_request *request, struct sbx_wait *wait, const void *data, size_t n,
+                     struct sbx_err *err) SBX_MUST_CHECK;
+int sbx_answer_end(struct sbx_request *request, struct sbx_err *err) SBX_MUST_CHECK;
 
 /* Status and body bytes of the answer that was sent, 0 before. */
 int sbx_answer_status(const struct sbx_request *request);

@@ -58,6 +58,11 @@ int sbx_answer_json(struct sbx_request *request, struct json_object *obj, struct
     return send_object(request, 200, obj, err);
 }
 
+int sbx_answer_created(struct sbx_request *request, struct json_object *obj, struct sbx_err *err)
+{
+    return send_object(request, 201, obj, err);
+}
+
 /* Messages carry bytes of others (file names, dockerd's words): only valid UTF-8 goes into JSON. */
 static int append(void *arg, const char *bytes, size_t n)
 {

@@ -61,6 +61,14 @@ sbx_handler sbx_handle_fs_ls, sbx_handle_fs_stat, sbx_handle_fs_read, sbx_handle
     sbx_handle_fs_write, sbx_handle_fs_edit, sbx_handle_fs_delete, sbx_handle_fs_mkdir, sbx_handle_fs_move;
 sbx_handler sbx_handle_file_get, sbx_handle_file_put, sbx_handle_file_delete, sbx_handle_file_extract;
 sbx_handler sbx_handle_close;
+sbx_handler sbx_handle_exec_start;
+sbx_handler sbx_handle_exec_list;
+sbx_handler sbx_handle_exec_get;
+sbx_handler sbx_handle_exec_cancel;
+sbx_handler sbx_handle_exec_stream;
+sbx_handler sbx_handle_exec_stdin;
+sbx_handler sbx_handle_exec_signal;
+sbx_handler sbx_handle_exec_resize;
 
 /* The service is stopping: whoever balances over replicas should go elsewhere. */
 #define SBX_STOPPING "The service is stopping; try again"
@@ -79,6 +87,8 @@ int sbx_answer_faults(struct sbx_request *request, struct sbx_faults *faults);
 
 /* 200 with a JSON object; takes the reference. */
 int sbx_answer_json(struct sbx_request *request, struct json_object *obj, struct sbx_err *err) SBX_MUST_CHECK;
+int sbx_answer_created(struct sbx_request *request, struct json_object *obj,
+                       struct sbx_err *err) SBX_MUST_CHECK;
 
 /* Read and parse a JSON body that has to be an object. 1: *ret is the caller's to put; 0: it was not, and has
  * been answered with 422; -1: an error. */
@@ -151,5 +161,7 @@ int sbx_text_end(struct sbx_text *text);
 /* An answer in JSON being written into a spool. */
 int sbx_put(struct sbx_spool *spool, const char *text, struct sbx_err *err) SBX_MUST_CHECK;
 int sbx_put_string(struct sbx_spool *spool, const char *bytes, size_t n, struct sbx_err *err) SBX_MUST_CHECK;
+/* How many bytes at the end of data start a character that data does not finish: at most 3. */
+size_t sbx_text_unfinished(const char *data, size_t n);
 
 #endif

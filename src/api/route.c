@@ -32,6 +32,14 @@ static const struct sbx_route ROUTES[] = {
     {"POST", "/session/{id}/fs/delete", sbx_handle_fs_delete, false, SBX_WORK},
     {"POST", "/session/{id}/fs/mkdir", sbx_handle_fs_mkdir, false, SBX_WORK},
     {"POST", "/session/{id}/fs/move", sbx_handle_fs_move, false, SBX_WORK},
+    {"POST", "/session/{id}/exec", sbx_handle_exec_start, false, SBX_WORK},
+    {"GET", "/session/{id}/exec", sbx_handle_exec_list, false, SBX_WORK},
+    {"GET", "/session/{id}/exec/{exec}", sbx_handle_exec_get, false, SBX_WORK},
+    {"DELETE", "/session/{id}/exec/{exec}", sbx_handle_exec_cancel, false, SBX_WORK},
+    {"GET", "/session/{id}/exec/{exec}/stream", sbx_handle_exec_stream, false, SBX_WORK},
+    {"POST", "/session/{id}/exec/{exec}/stdin", sbx_handle_exec_stdin, false, SBX_WORK},
+    {"POST", "/session/{id}/exec/{exec}/signal", sbx_handle_exec_signal, false, SBX_WORK},
+    {"POST", "/session/{id}/exec/{exec}/resize", sbx_handle_exec_resize, false, SBX_WORK},
 };
 
 static void take_id(struct sbx_call *call, const char *segment, size_t n)

@@ -3,34 +3,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "api/internal.h"
+#include "api/run.h"
 #include "sandboxd/wire.h"
 
 #define SPOOL_MEMORY   (256 * 1024)
 #define ANSWER_MAX     (64LL * 1024 * 1024 * 1024)
 #define OUTPUT_CEILING (64LL * 1024 * 1024)
-#define TIMEOUT_MAX_S  2000000 /* about three weeks; fits the wire's 32 bits of milliseconds */
 #define COMMANDS_MAX   10000
 #define PATCH_MAX      (256UL * 1024 * 1024)
 #define BASE64_STEP    3072 /* a multiple of three: no padding between steps */
-
-struct run {
-    struct json_object *commands; /* borrowed from the body */
-    bool fail_fast;
-    bool split;
-    int64_t timeout_ms;
-    int64_t max_output;
-    const char *cwd;
-    char **env; /* owned */
-    const char *stdin_data;
-    size_t stdin_len;
-    char *stdin_decoded;            /* owned */
-    struct sbx_base64_text archive; /* text NULL: none */
-    char *archive_joined;           /* owned; its text, when it came in lines */
-    int archive_fd;                 /* sanitised; -1: none */
-    int64_t archive_size;
-    struct sbx_spool answer;
-};
 
 /* What one command writes: everything in order, and each stream by itself where that was asked for. */
 struct outputs {
@@ -47,19 +28,19 @@ static int on_output(void *arg, int channel, const void *data, size_t n, struct 
     return sbx_capture_add(&outputs->all, data, n, err);
 }
 
-static int put(struct run *run, const char *text, struct sbx_err *err)
+static int put(struct sbx_run *run, const char *text, struct sbx_err *err)
 {
     return sbx_put(&run->answer, text, err);
 }
 
-static int put_string(struct run *run, const char *bytes, size_t n, struct sbx_err *err)
+static int put_string(struct sbx_run *run, const char *bytes, size_t n, struct sbx_err *err)
 {
     return sbx_put_string(&run->answer, bytes, n, err);
 }
 
 /* A captured stream as a JSON string, with `last` as a line of its own after it. */
-static int put_capture(struct run *run, const struct sbx_capture *capture, const char *last, char last_byte,
-                       struct sbx_err *err)
+static int put_capture(struct sbx_run *run, const struct sbx_capture *capture, const char *last,
+                       char last_byte, struct sbx_err *err)
 {
     struct sbx_text text = {.spool = &run->answer, .err = err};
     if (put(run, "\"", err) < 0 || sbx_capture_emit(capture, sbx_text_add, &text) != 0)
@@ -81,13 +62,30 @@ static char last_byte(const struct sbx_capture *capture)
     return capture->head_len ? capture->head[capture->head_len - 1] : '\0';
 }
 
-static int put_result(struct run *run, const char *command, size_t len, const struct outputs *outputs,
+void sbx_run_result(char out[SBX_RESULT_MAX], const struct sbx_exec_result *result, uint64_t dropped)
+{
+    char signal[16] = "null";
+    if (result->signal)
+        snprintf(signal, sizeof(signal), "%d", result->signal);
+    snprintf(out, SBX_RESULT_MAX,
+             ",\"exit_code\":%d,\"duration_ms\":%.3f,\"timed_out\":%s,\"signal\":%s,\"oom_killed\":%s,"
+             "\"truncated\":%s,"
+             "\"dropped_bytes\":%llu,"
+             "\"usage\":{\"user_ms\":%.3f,\"system_ms\":%.3f,\"max_rss_bytes\":%lld}",
+             result->code, (double)result->duration_us / 1000,
+             result->reason == SBX_EXIT_TIMEOUT ? "true" : "false", signal,
+             result->reason == SBX_EXIT_OOM ? "true" : "false", dropped ? "true" : "false",
+             (unsigned long long)dropped, (double)result->user_us / 1000, (double)result->system_us / 1000,
+             (long long)result->max_rss_bytes);
+}
+
+static int put_result(struct sbx_run *run, const char *command, size_t len, const struct outputs *outputs,
                       const struct sbx_exec_result *result, struct sbx_err *err)
 {
     bool timed_out = result->reason == SBX_EXIT_TIMEOUT;
     char line[sizeof(result->message) + 2] = "";
     if (timed_out)
-        snprintf(line, sizeof(line), "Command timed out after %g s\n", (double)run->timeout_ms / 1000);
+        snprintf(line, sizeof(line), "Command timed out after %g s\n", (double)run->fields.timeout_ms / 1000);
     else if (result->reason == SBX_EXIT_FAILED)
         snprintf(line, sizeof(line), "%s\n", result->message);
     if (put(run, "{\"command\":", err) < 0 || put_string(run, command, len, err) < 0 ||
@@ -98,41 +96,37 @@ static int put_result(struct run *run, const char *command, size_t len, const st
         (put(run, ",\"stdout\":", err) < 0 || put_capture(run, &outputs->channel[0], NULL, 0, err) < 0 ||
          put(run, ",\"stderr\":", err) < 0 || put_capture(run, &outputs->channel[1], NULL, 0, err) < 0))
         return -1;
-    uint64_t dropped = sbx_capture_dropped(&outputs->all);
-    char signal[16] = "null";
-    if (result->signal)
-        snprintf(signal, sizeof(signal), "%d", result->signal);
-    char rest[400];
-    snprintf(rest, sizeof(rest),
-             ",\"exit_code\":%d,\"duration_ms\":%.3f,\"timed_out\":%s,\"signal\":%s,\"oom_killed\":%s,"
-             "\"truncated\":%s,"
-             "\"dropped_bytes\":%llu,"
-             "\"usage\":{\"user_ms\":%.3f,\"system_ms\":%.3f,\"max_rss_bytes\":%lld}}",
-             result->code, (double)result->duration_us / 1000, timed_out ? "true" : "false", signal,
-             result->reason == SBX_EXIT_OOM ? "true" : "false", dropped ? "true" : "false",
-             (unsigned long long)dropped, (double)result->user_us / 1000, (double)result->system_us / 1000,
-             (long long)result->max_rss_bytes);
-    return put(run, rest, err);
+    char rest[SBX_RESULT_MAX];
+    sbx_run_result(rest, result, sbx_capture_dropped(&outputs->all));
+    if (put(run, rest, err) < 0)
+        return -1;
+    return put(run, "}", err);
+}
+
+struct sbx_exec_spec sbx_run_spec(const struct sbx_run *run, struct json_object *command)
+{
+    const struct sbx_command_fields *fields = &run->fields;
+    return (struct sbx_exec_spec){
+        .command = json_object_get_string(command),
+        .command_len = (size_t)json_object_get_string_len(command),
+        .env = (const char *const *)fields->env,
+        .cwd = fields->cwd,
+        .stdin_data = fields->stdin_data,
+        .stdin_len = fields->stdin_len,
+        .split = fields->split,
+        .timeout_ms = fields->timeout_ms,
+    };
 }
 
 /* One command, its result appended to the answer. */
-static int run_one(struct run *run, struct sbx_session *session, struct json_object *command,
+static int run_one(struct sbx_run *run, struct sbx_session *session, struct json_object *command,
                    struct sbx_exec_result *result, struct sbx_err *err)
 {
-    struct outputs outputs = {.split = run->split};
+    struct outputs outputs = {.split = run->fields.split};
     sbx_capture_init(&outputs.all, (size_t)run->max_output);
     sbx_capture_init(&outputs.channel[0], (size_t)run->max_output);
     sbx_capture_init(&outputs.channel[1], (size_t)run->max_output);
-    struct sbx_exec_spec spec = {
-        .command = json_object_get_string(command),
-        .command_len = (size_t)json_object_get_string_len(command),
-        .env = (const char *const *)run->env,
-        .cwd = run->cwd,
-        .stdin_data = run->stdin_data,
-        .stdin_len = run->stdin_len,
-        .split = run->split,
-        .timeout_ms = run->timeout_ms,
-    };
+    struct sbx_exec_spec spec = sbx_run_spec(run, command);
     int rc = sbx_session_exec(session, &spec, on_output, &outputs, result, err);
     if (rc == 0)
         rc = put_result(run, spec.command, spec.command_len, &outputs, result, err);
@@ -142,25 +136,29 @@ static int run_one(struct run *run, struct sbx_session *session, struct json_obj
     return rc;
 }
 
-static int run_all(struct run *run, struct sbx_session *session, struct sbx_err *err)
+static int run_all(struct sbx_run *run, struct sbx_session *session, struct sbx_err *err)
 {
-    if (put(run, "{\"results\":[", err) < 0)
+    bool streamed = run->events != NULL;
+    if (put(run, streamed ? "{\"event\":\"done\"" : "{\"results\":[", err) < 0)
         return -1;
     size_t n = json_object_array_length(run->commands);
     for (size_t i = 0; i < n; i++) {
         struct sbx_exec_result result;
-        if (i > 0 && put(run, ",", err) < 0)
+        struct json_object *command = json_object_array_get_idx(run->commands, i);
+        if (i > 0 && !streamed && put(run, ",", err) < 0)
             return -1;
-        if (run_one(run, session, json_object_array_get_idx(run->commands, i), &result, err) < 0)
+        int rc = streamed ? sbx_run_stream_one(run, session, (int)i, command, &result, err)
+                          : run_one(run, session, command, &result, err);
+        if (rc < 0)
             return -1;
         if (result.reason == SBX_EXIT_TIMEOUT || (run->fail_fast && result.code != 0))
             break;
     }
-    return put(run, "],\"patch\":", err);
+    return put(run, streamed ? ",\"patch\":" : "],\"patch\":", err);
 }
 
 /* The patch as base64 in JSON, or null; for every answer that carries one. */
-static int put_patch(struct run *run, struct sbx_session *session, bool cumulative, struct sbx_err *err)
+static int put_patch(struct sbx_run *run, struct sbx_session *session, bool cumulative, struct sbx_err *err)
 {
     struct sbx_buf patch;
     sbx_buf_init(&patch, PATCH_MAX);
@@ -181,11 +179,13 @@ static int put_patch(struct run *run, struct sbx_session *session, bool cumulati
     return rc;
 }
 
-static int work(struct run *run, struct sbx_session *session, struct sbx_err *err)
+static int work(struct sbx_run *run, struct sbx_session *session, struct sbx_err *err)
 {
     /* Nothing of a run without commands would be left in an ephemeral session, so it makes nothing. */
     if (session->record.ephemeral && json_object_array_length(run->commands) == 0)
-        return put(run, "{\"results\":[],\"patch\":null}", err);
+        return put(run,
+                   run->events ? "{\"event\":\"done\",\"patch\":null}" : "{\"results\":[],\"patch\":null}",
+                   err);
     if (sbx_session_begin(session, err) < 0)
         return -1;
     if (run->archive_fd >= 0 && sbx_session_replace(session, run->archive_fd, run->archive_size, err) < 0)
@@ -195,7 +195,7 @@ static int work(struct run *run, struct sbx_session *session, struct sbx_err *er
     return put_patch(run, session, false, err);
 }
 
-static int answer(struct sbx_call *call, struct run *run, struct sbx_err *err)
+static int answer(struct sbx_call *call, struct sbx_run *run, struct sbx_err *err)
 {
     if (run->archive.text && sbx_spool_archive(call, "archive", sbx_base64_read, &run->archive,
                                                &run->archive_fd, &run->archive_size, err) < 0)
@@ -205,10 +205,13 @@ static int answer(struct sbx_call *call, struct run *run, struct sbx_err *err)
         return -1;
     int rc = work(run, &session, err);
     sbx_session_done(&session, rc < 0 ? err : NULL);
-    return rc < 0 ? -1 : sbx_answer_spool(call->request, 200, "application/json", &run->answer, err);
+    if (rc < 0)
+        return -1;
+    return run->events ? sbx_events_finish(run->events, "done", &run->answer, err)
+                       : sbx_answer_spool(call->request, 200, "application/json", &run->answer, err);
 }
 
-static void read_commands(struct sbx_faults *faults, struct json_object *body, struct run *run)
+static void read_commands(struct sbx_faults *faults, struct json_object *body, struct sbx_run *run)
 {
     if (!sbx_json_array(faults, body, "", "commands", SBX_JSON_REQUIRED, 0, COMMANDS_MAX, &run->commands))
         return;
@@ -223,26 +226,7 @@ static void read_commands(struct sbx_faults *faults, struct json_object *body, s
     }
 }
 
-static void read_stdin(struct sbx_faults *faults, struct json_object *body, struct run *run)
-{
-    const char *encoding = "text";
-    size_t n = 0;
-    (void)sbx_json_string(faults, body, "", "stdin_encoding", SBX_JSON_OPTIONAL, 0, 16, &encoding, &n);
-    if (strcmp(encoding, "text") != 0 && strcmp(encoding, "base64") != 0)
-        sbx_faults_add(faults, "literal_error", "stdin_encoding",
-                       json_object_object_get(body, "stdin_encoding"), "Input should be 'text' or 'base64'");
-    if (!sbx_json_string(faults, body, "", "stdin", SBX_JSON_NULLABLE, 0, SIZE_MAX, &run->stdin_data,
-                         &run->stdin_len) ||
-        strcmp(encoding, "base64") != 0)
-        return;
-    run->stdin_decoded = sbx_base64_bytes(run->stdin_data, run->stdin_len, &run->stdin_len);
-    if (!run->stdin_decoded)
-        sbx_faults_add(faults, "base64_decode", "stdin", json_object_object_get(body, "stdin"),
-                       "Base64 decoding error");
-    run->stdin_data = run->stdin_decoded;
-}
-
-static void read_archive(struct sbx_faults *faults, struct json_object *body, struct run *run)
+static void read_archive(struct sbx_faults *faults, struct json_object *body, struct sbx_run *run)
 {
     if (!sbx_json_string(faults, body, "", "archive", SBX_JSON_NULLABLE, 0, SIZE_MAX, &run->archive.text,
                          &run->archive.len) ||
@@ -256,27 +240,36 @@ static void read_archive(struct sbx_faults *faults, struct json_object *body, st
 }
 
 static int read_fields(struct sbx_call *call, struct sbx_faults *faults, struct json_object *body,
-                       struct run *run, struct sbx_err *err)
+                       struct sbx_run *run, struct sbx_err *err)
 {
     const struct sbx_config *config = call->engine->config;
-    int64_t seconds = 0;
-    size_t cwd_len = 0;
-    run->timeout_ms = config->command_timeout_ms;
     run->max_output = config->max_output_bytes;
     read_commands(faults, body, run);
     (void)sbx_json_bool(faults, body, "", "fail_fast", SBX_JSON_OPTIONAL, &run->fail_fast);
-    (void)sbx_json_bool(faults, body, "", "split", SBX_JSON_OPTIONAL, &run->split);
-    if (sbx_json_int(faults, body, "", "timeout", SBX_JSON_NULLABLE, 0, TIMEOUT_MAX_S, &seconds))
-        run->timeout_ms = seconds * 1000;
     (void)sbx_json_int(faults, body, "", "max_output_bytes", SBX_JSON_NULLABLE, 0, OUTPUT_CEILING,
                        &run->max_output);
-    if (sbx_json_string(faults, body, "", "cwd", SBX_JSON_NULLABLE, 1, 4095, &run->cwd, &cwd_len) &&
-        (run->cwd[0] != '/' || strlen(run->cwd) != cwd_len))
-        sbx_faults_add(faults, "value_error", "cwd", json_object_object_get(body, "cwd"),
-                       "The working directory must be an absolute path");
-    read_stdin(faults, body, run);
     read_archive(faults, body, run);
-    return sbx_read_env(faults, body, "env", &run->env, err);
+    return sbx_command_read(call, faults, body, &run->fields, err);
+}
+
+/* An answer in one piece, or as it comes. */
+static int answer_as_asked(struct sbx_call *call, struct sbx_run *run, struct sbx_err *err)
+{
+    enum sbx_stream_form form = sbx_stream_form(call->request);
+    struct sbx_events events;
+    bool finish = strcmp(call->engine->config->on_disconnect, "finish") == 0;
+    if (finish)
+        call->wait.client_fd = -1;
+    if (form == SBX_STREAM_NONE)
+        return answer(call, run, err);
+    sbx_events_init(&events, call, form);
+    events.outlives = finish;
+    run->events = &events;
+    int rc = answer(call, run, err);
+    if (rc < 0 && events.started)
+        sbx_events_fail(&events, err);
+    sbx_events_done(&events);
+    return rc;
 }
 
 int sbx_handle_run(struct sbx_call *call, struct sbx_err *err)
@@ -285,17 +278,17 @@ int sbx_handle_run(struct sbx_call *call, struct sbx_err *err)
     int rc = sbx_read_json(call, &body, err);
     if (rc <= 0)
         return rc;
-    struct run run = {.archive_fd = -1};
+    struct sbx_run run = {.archive_fd = -1};
     struct sbx_faults faults;
     sbx_faults_init(&faults);
     sbx_spool_init(&run.answer, call->api->spool_dir, SPOOL_MEMORY, ANSWER_MAX);
     rc = read_fields(call, &faults, body, &run, err);
     if (rc == 0)
-        rc = sbx_faults_any(&faults) ? sbx_answer_faults(call->request, &faults) : answer(call, &run, err);
+        rc = sbx_faults_any(&faults) ? sbx_answer_faults(call->request, &faults)
+                                     : answer_as_asked(call, &run, err);
     sbx_spool_done(&run.answer);
     sbx_close(&run.archive_fd);
-    sbx_env_free(run.env);
-    free(run.stdin_decoded);
+    sbx_command_done(&run.fields);
     free(run.archive_joined);
     sbx_faults_done(&faults);
     json_object_put(body);
@@ -304,7 +297,7 @@ int sbx_handle_run(struct sbx_call *call, struct sbx_err *err)
 
 int sbx_handle_patch(struct sbx_call *call, struct sbx_err *err)
 {
-    struct run run = {0};
+    struct sbx_run run = {0};
     struct sbx_session session;
     if (sbx_session_open(call->engine, call->id, &session, err) < 0)
         return -1;

@@ -21,8 +21,7 @@ static size_t announced(unsigned char lead)
     return 1;
 }
 
-/* How many bytes at the end of data start a character that data does not finish. */
-static size_t unfinished(const char *data, size_t n)
+size_t sbx_text_unfinished(const char *data, size_t n)
 {
     for (size_t back = 1; back <= 3 && back <= n; back++) {
         unsigned char c = (unsigned char)data[n - back];
@@ -52,7 +51,7 @@ int sbx_text_add(void *arg, const char *bytes, size_t n)
         if ((whole || !goes_on) && flush(text) != 0)
             return -1;
     }
-    size_t keep = unfinished(bytes, n);
+    size_t keep = sbx_text_unfinished(bytes, n);
     if (n > keep && sbx_json_escape(bytes, n - keep, emit, text) != 0)
         return -1;
     if (keep > 0) {

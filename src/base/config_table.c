@@ -267,6 +267,14 @@ const struct sbx_setting sbx_settings[] = {
      .description = "Most workers, each serving one request; not below the workers kept ready."},
     {NAME("CONTROL_WORKERS"), INT(1, 16), FIELD(control_workers), .initial = "2",
      .description = "Workers that answer health, version and metrics, whatever the others do."},
+    {NAME("MAX_STREAMS"), INT(0, 512), FIELD(max_streams), .initial = "32",
+     .description = "Most workers that follow execs at once, never more than half of them; further followers "
+                    "get 429."},
+    {NAME("STREAM_KEEPALIVE_SECONDS"), SECONDS(100, HOUR), FIELD(keepalive_ms), .initial = "15",
+     .description = "Longest silence of a stream before a keepalive is sent."},
+    {NAME("ON_DISCONNECT"), CHOICE("cancel finish"), FIELD(on_disconnect), .initial = "cancel",
+     .description = "What becomes of a run whose client goes away: its command is ended, or all of it is "
+                    "finished."},
     {NAME("WORKER_REQUESTS"), INT(1, 1000000000), FIELD(worker_requests), .initial = "10000",
      .units = "requests", .description = "A worker is replaced after that many."},
     {NAME("DRAIN_SECONDS"), SECONDS(0, HOUR), FIELD(drain_ms), .initial = "30",

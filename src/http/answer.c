@@ -10,6 +10,9 @@
 #include "http/request.h"
 #include "sandboxd/base/util.h"
 
+#define STREAM_PIECE   8000 /* fits libfcgi's buffer, and what a socket that is ready for writing takes */
+#define STREAM_WAIT_MS 60000
+
 static const char *reason(int status)
 {
     static const struct {
@@ -159,6 +162,49 @@ int sbx_answer_head(struct sbx_request *request, int status, const char *type, i
                     struct sbx_err *err)
 {
     return put_head(request, status, type, length, err) < 0 ? -1 : put_end(request, err);
+}
+
+int sbx_answer_stream(struct sbx_request *request, const char *type, struct sbx_err *err)
+{
+    sbx_answer_header(request, "Content-Type", type);
+    sbx_answer_header(request, "Cache-Control", "no-store");
+    sbx_answer_header(request, "X-Accel-Buffering", "no");
+    if (put_head(request, 200, NULL, -1, err) < 0)
+        return -1;
+    return FCGX_FFlush(request->fcgi.out) == 0 ? 0 : not_taken(request, err);
+}
+
+/* Room for a piece in the socket: writing it will not block. */
+static int await_room(struct sbx_request *request, struct sbx_wait *wait, struct sbx_err *err)
+{
+    struct pollfd fd = {.fd = request->fcgi.ipcFd, .events = POLLOUT};
+    int ready = sbx_wait_poll(wait, &fd, 1, STREAM_WAIT_MS, err);
+    if (ready > 0)
+        return 0;
+    request->broken = true;
+    return ready < 0 ? -1 : sbx_err_set(err, SBX_ERR_CANCELLED, "the client does not read the answer");
+}
+
+int sbx_answer_write(struct sbx_request *request, struct sbx_wait *wait, const void *data, size_t n,
+                     struct sbx_err *err)
+{
+    const char *at = data;
+    while (n > 0) {
+        size_t piece = n < STREAM_PIECE ? n : STREAM_PIECE;
+        if (await_room(request, wait, err) < 0 || put(request, at, piece, err) < 0)
+            return -1;
+        if (FCGX_FFlush(request->fcgi.out) != 0)
+            return not_taken(request, err);
+        request->sent += (int64_t)piece;
+        at += piece;
+        n -= piece;
+    }
+    return 0;
+}
+
+int sbx_answer_end(struct sbx_request *request, struct sbx_err *err)
+{
+    return put_end(request, err);
 }
 
 int sbx_answer_status(const struct sbx_request *request)

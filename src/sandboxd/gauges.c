@@ -31,6 +31,9 @@ int sbx_gauges_print(void *scoreboard, struct sbx_buf *out, struct sbx_err *err)
                 return -1;
         }
     }
+    if (sbx_metrics_head(out, "sandboxd_streams", "Workers that follow an exec.", "gauge", err) < 0 ||
+        sbx_buf_printf(out, err, "sandboxd_streams %d\n", sbx_scoreboard_streams(board)) < 0)
+        return -1;
     if (sbx_metrics_head(out, "sandboxd_oldest_request_seconds", "Age of the longest running request.",
                          "gauge", err) < 0 ||
         sbx_buf_printf(out, err, "sandboxd_oldest_request_seconds %.3f\n", (double)oldest / 1000) < 0 ||

@@ -40,6 +40,16 @@ int sbx_scoreboard_count(const struct sbx_scoreboard *board, enum sbx_role role,
     return count;
 }
 
+int sbx_scoreboard_streams(const struct sbx_scoreboard *board)
+{
+    int count = 0;
+    for (size_t i = 0; i < SBX_SLOTS; i++) {
+        const struct sbx_slot *slot = &board->slots[i];
+        count += slot->pid > 0 && __atomic_load_n(&slot->streaming, __ATOMIC_SEQ_CST);
+    }
+    return count;
+}
+
 bool sbx_scoreboard_has(const struct sbx_scoreboard *board, pid_t pid)
 {
     for (size_t i = 0; i < SBX_SLOTS; i++) {

@@ -32,6 +32,7 @@ struct sbx_slot {
     bool told_to_leave;
     /* the process itself */
     enum sbx_activity activity;
+    bool streaming; /* follows an exec */
     uint32_t requests;
     int64_t since_ms; /* monotonic, of the last change of activity */
     char request[65];
@@ -59,6 +60,9 @@ void sbx_slot_set(struct sbx_slot *slot, enum sbx_activity activity);
 
 /* How many processes of a role are alive and in an activity. */
 int sbx_scoreboard_count(const struct sbx_scoreboard *board, enum sbx_role role, enum sbx_activity activity);
+
+/* How many follow an exec. */
+int sbx_scoreboard_streams(const struct sbx_scoreboard *board);
 
 /* Is this process one of the master's? */
 bool sbx_scoreboard_has(const struct sbx_scoreboard *board, pid_t pid);

@@ -22,6 +22,21 @@ static void on_session(void *arg, const char *id)
     snprintf(slot->session, sizeof(slot->session), "%s", id);
 }
 
+/* Half of the workers always stay for others. Two that come at once may both be turned away from the last
+ * place, but never both have it. */
+static bool on_stream(void *arg, bool begins)
+{
+    const struct sbx_process *process = arg;
+    const struct sbx_config *config = process->config;
+    int64_t most = config->max_workers / 2;
+    most = config->max_streams < most ? config->max_streams : most;
+    __atomic_store_n(&process->slot->streaming, begins, __ATOMIC_SEQ_CST);
+    if (!begins || sbx_scoreboard_streams(process->board) <= most)
+        return true;
+    __atomic_store_n(&process->slot->streaming, false, __ATOMIC_SEQ_CST);
+    return false;
+}
+
 static int open_worker(struct worker *worker, struct sbx_err *err)
 {
     struct sbx_process *process = worker->process;
@@ -38,6 +53,8 @@ static int open_worker(struct worker *worker, struct sbx_err *err)
         .draining = &process->board->draining,
         .on_session = on_session,
         .on_session_arg = process->slot,
+        .on_stream = on_stream,
+        .on_stream_arg = process,
         .gauges = sbx_gauges_print,
         .gauges_arg = process->board,
     };

@@ -107,8 +107,14 @@ def check_answer(response):
         return
     kind = response.headers["content-type"]
     assert kind in expected["content"], what
+    schema = expected["content"][kind]["schema"]
     if kind == "application/json":
-        must_fit(expected["content"]["application/json"]["schema"], response.json(), what)
+        must_fit(schema, response.json(), what)
+    if kind in ("text/event-stream", "application/x-ndjson"):
+        start = "data: " if kind == "text/event-stream" else "{"
+        for line in response.text.splitlines():
+            if line.startswith(start):
+                must_fit(schema, json.loads(line.removeprefix("data: ")), what)
 
 
 def check_request(response):
@@ -393,6 +399,34 @@ def test_raw_files(http, create):
     assert http.put(path + "d", content=b"").status_code == http.delete(path + "d").status_code == 409
     assert http.get(path + "d?format=zip").status_code == http.put(path + "d/f?mode=9", content=b"").status_code == 422
     assert http.delete(path + "d?recursive=true").status_code == 204
+
+
+def test_an_exec_from_its_start_to_its_end(http, create):
+    path = create().path
+    media = operation("/session/{session_id}/exec/", "post")["requestBody"]["content"]["application/json"]
+    for _, example in examples_of(media):
+        assert http.post(path + "exec/", json=example).status_code == 201
+    body = {"command": "read x; cat >/dev/null; yes | head -c 200000; echo $x >&2", "stdin_open": True, "buffer_bytes": 65536}
+    one = f"{path}exec/{http.post(path + 'exec/', json=body).json()['exec_id']}/"
+    for _, example in examples_of(operation("/session/{session_id}/exec/{exec_id}/stdin/", "post")["requestBody"]["content"]["application/json"]):
+        assert http.post(one + "stdin/", json=example).status_code == 200
+    assert http.post(one + "stdin/", json={"encoding": "hex"}).status_code == 422
+    eventually(lambda: http.get(one).json()["state"] == "finished")
+    assert http.post(one + "stdin/", content=b"x").status_code == 409
+    assert http.post(one + "signal/", json={"signal": "INT"}).status_code == 409
+    assert http.post(one + "resize/", json={"rows": 1, "columns": 1}).status_code == 409
+    for accept in ("text/event-stream", "application/x-ndjson"):
+        stream = http.get(one + "stream/", headers={"Accept": accept}).text
+        assert all(name in stream for name in ("dropped", "stdout", "stderr", "exit"))
+    assert http.get(one + "stream/", params={"after": 200_003}).status_code == 204
+    assert http.get(one + "stream/", params={"after": 200_004}).status_code == 422
+    assert http.get(path + "exec/").status_code == 200
+    assert http.delete(one, params={"forget": "true"}).status_code == 204
+    for method, rest in (("get", ""), ("get", "stream/"), ("delete", "")):
+        assert http.request(method, one + rest).status_code == 404
+    for accept in ("text/event-stream", "application/x-ndjson"):
+        stream = http.post(path, json={"commands": ["echo a; echo b >&2"], "split": True}, headers={"Accept": accept}).text
+        assert all(name in stream for name in ("command", "stdout", "stderr", "exit", "done"))
 
 
 def test_errors_of_a_busy_session(stack, http, create):

@@ -1,0 +1,15 @@
+/* Execs: commands that outlive the request that starts them. */
+#ifndef SBX_API_EXEC_H
+#define SBX_API_EXEC_H
+
+#include "api/internal.h"
+
+#define SBX_TERMINAL_MAX 1000 /* rows, and columns */
+
+/* What a client is told of one, added to an object. */
+void sbx_exec_describe(struct json_object *obj, const struct sbx_held *held);
+
+/* One call on the exec of the path, under the session's lock for as long as it takes. */
+int sbx_exec_call(struct sbx_call *call, struct sbx_held_call *held, struct sbx_err *err) SBX_MUST_CHECK;
+
+#endif

@@ -1,0 +1,345 @@
+"""Output as it comes: following execs, coming back, runs that are streamed."""
+import base64
+import json
+import os
+import signal
+import time
+
+import pytest
+
+from exec_kit import Exec, Follower, wait_for
+from support import BUSYBOX, MIB, Background, eventually, rss_anon, tar
+
+COUNT = "i=0; while [ $i -lt %d ]; do echo line $i; sleep %s; i=$((i+1)); done"
+
+
+def lines(n):
+    return "".join(f"line {i}\n" for i in range(n))
+
+
+@pytest.mark.parametrize("form", ["sse", "ndjson"])
+def test_output_comes_while_the_command_runs(shared, form):
+    job = Exec(shared, "echo first; read x; echo second $x; exit 2", stdin_open=True)
+    follower = job.follower(form=form).in_thread()
+    wait_for(follower, "first\n")
+    assert job.get()["state"] == "running"
+    job.stdin("go\n")
+    follower.join()
+    assert follower.text() == "first\nsecond go\n"
+    assert follower.exit["exit_code"] == 2 and follower.exit["reason"] == "exited"
+    assert follower.exit["exec_id"] == job.id and follower.exit["usage"]["max_rss_bytes"] > 0
+    assert follower.seq == len(follower.text()) + 1
+
+
+def test_the_head_of_a_stream(shared, stack):
+    job = Exec(shared, "true")
+    job.ended()
+    for accept, kind in (("text/event-stream", "text/event-stream"), ("application/x-ndjson", "application/x-ndjson"),
+                         ("*/*", "text/event-stream")):
+        response = stack.http.get(job.path + "stream/", headers={"Accept": accept})
+        assert response.status_code == 200
+        assert response.headers["content-type"] == kind
+        assert response.headers["cache-control"] == "no-store"
+        assert "content-length" not in response.headers and response.headers["x-request-id"]
+
+
+def test_the_channels_are_told_apart(shared):
+    job = Exec(shared, "echo a; sleep 0.2; echo b >&2; sleep 0.2; echo c")
+    job.ended()
+    assert [(e["event"], e["data"]) for e in job.follow().events[:-1]] == [("stdout", "a\n"), ("stderr", "b\n"), ("stdout", "c\n")]
+    merged = Exec(shared, "echo a; echo b >&2; echo c", split=False)
+    merged.ended()
+    assert merged.follow().text("stdout") == "a\nb\nc\n"
+
+
+def test_coming_back_after_any_number_neither_loses_nor_repeats(shared):
+    job = Exec(shared, COUNT % (30, 0.02))
+    seen, after = "", 0
+    while True:
+        follower = job.follower(after=after).follow(until=lambda f: len(f.events) >= 2)
+        seen += follower.text()
+        after = follower.seq
+        if "exit" in follower.names():
+            break
+    assert seen == lines(30)
+
+
+def test_a_browser_comes_back_with_a_header(shared, stack):
+    job = Exec(shared, COUNT % (10, 0))
+    job.ended()
+    follower = Follower(stack.client(stack.key), job.path + "stream/", headers={"Last-Event-ID": "7"}).follow()
+    assert follower.text() == lines(10)[7:]
+    last = Follower(stack.client(stack.key), job.path + "stream/", headers={"Last-Event-ID": str(follower.seq)}).follow()
+    assert last.status == 204
+
+
+@pytest.mark.parametrize("after", ["x", "-1", "1x", "9223372036854775807", "100"])
+def test_a_number_that_was_never_given(shared, stack, after):
+    job = Exec(shared, "echo hello")
+    job.ended()
+    response = stack.http.get(job.path + "stream/", params={"after": after})
+    assert response.status_code == 422 and response.json()["detail"]
+    assert stack.http.get(job.path + "stream/", params={"encoding": "rot13"}).status_code == 422
+
+
+def test_what_the_ring_dropped_is_said(shared):
+    job = Exec(shared, "head -c 300000 /dev/zero | tr '\\0' x; echo end", buffer_bytes=65536)
+    state = job.ended()
+    assert state["output_bytes"] == 300_004 and state["dropped_bytes"] == 300_004 - 65536
+    follower = job.follow(after=10)
+    dropped = follower.events[0]
+    assert dropped["event"] == "dropped" and dropped["from"] == 10 and dropped["to"] == dropped["seq"] == 300_004 - 65536
+    assert dropped["bytes"] == dropped["to"] - 10
+    assert follower.text() == "x" * (65536 - 4) + "end\n"
+    assert "dropped" not in job.follow(after=dropped["seq"]).names()
+
+
+def test_a_command_that_waits_for_its_reader_loses_nothing(shared):
+    job = Exec(shared, "head -c 3000000 /dev/zero | tr '\\0' x", buffer_bytes=65536, when_full="wait")
+    eventually(lambda: job.get()["output_bytes"] == 65536)
+    follower = job.follow()
+    assert len(follower.text()) == 3_000_000 and "dropped" not in follower.names()
+
+
+def test_text_is_never_cut_within_a_character(shared):
+    job = Exec(shared, "printf '\\303'; sleep 0.3; printf '\\244\\342\\202'; sleep 0.3; printf '\\254x'")
+    follower = job.follow()
+    assert follower.text() == "ä€x"
+    assert all("\ufffd" not in event["data"] for event in follower.events[:-1])
+
+
+def test_many_wide_characters_come_back_whole(shared):
+    job = Exec(shared, "i=0; while [ $i -lt 20000 ]; do printf '€ä𝄞'; i=$((i+1)); done")
+    assert job.follow().text() == "€ä𝄞" * 20_000
+
+
+def test_bytes_that_are_no_text(shared):
+    job = Exec(shared, "printf 'a\\377b\\000c\\303'")
+    job.ended()
+    assert job.follow().text() == "a\ufffdb\0c\ufffd"
+    data = b"".join(base64.b64decode(e["data"]) for e in job.follow(encoding="base64").events[:-1])
+    assert data == b"a\xffb\0c\xc3"
+
+
+def test_a_client_that_goes_away_ends_nothing(shared):
+    job = Exec(shared, COUNT % (20, 0.05))
+    job.follower().follow(until=lambda f: "line 3" in f.text())
+    assert job.ended()["reason"] == "exited"
+    assert job.follow().text() == lines(20)
+
+
+def test_a_client_that_goes_away_ends_it_when_it_wanted_that(shared):
+    tied = Exec(shared, "echo ready; sleep 100", detach=False)
+    assert tied.started["detach"] is False
+    tied.follower().follow(until=lambda f: f.text())
+    assert tied.ended()["reason"] == "cancelled"
+    asked = Exec(shared, "echo ready; sleep 100")
+    asked.follower(detach="false").follow(until=lambda f: f.text())
+    assert asked.ended()["reason"] == "cancelled"
+    spared = Exec(shared, "echo ready; sleep 1", detach=False)
+    spared.follower(detach="true").follow(until=lambda f: f.text())
+    assert spared.ended()["reason"] == "exited"
+
+
+def test_several_follow_at_once(shared):
+    job = Exec(shared, COUNT % (40, 0.02))
+    followers = [job.follower(form=form).in_thread() for form in ("sse", "ndjson", "sse")]
+    for follower in followers:
+        assert follower.join().text() == lines(40)
+
+
+def test_a_follower_goes_on_after_a_plain_run(create):
+    session = create(BUSYBOX)
+    job = Exec(session, COUNT % (30, 0.1))
+    follower = job.follower().in_thread()
+    wait_for(follower, "line 0")
+    assert session.out("sleep 1; echo run") == "run"
+    assert follower.join().text() == lines(30)
+
+
+def test_a_follower_that_comes_during_a_plain_run_waits(create):
+    session = create(BUSYBOX)
+    job = Exec(session, "echo hello")
+    run = Background(session.post, ["sleep 2"])
+    session.stack.working_pid(session.id)
+    assert job.follow().text() == "hello\n"
+    assert run.result().status_code == 200
+
+
+def test_the_end_of_the_session_is_said(create):
+    session = create(BUSYBOX)
+    job = Exec(session, "echo ready; sleep 100")
+    follower = job.follower().in_thread()
+    wait_for(follower, "ready")
+    session.close()
+    follower.join()
+    assert follower.events[-1] == {"event": "error", "status": 404, "detail": "Session not found or already closed"}
+
+
+def test_a_forgotten_exec_is_said(shared):
+    job = Exec(shared, "echo ready; sleep 100")
+    follower = job.follower().in_thread()
+    wait_for(follower, "ready")
+    job.cancel(forget="true")
+    follower.join()
+    assert follower.events[-1]["event"] == "error" and follower.events[-1]["status"] == 404
+
+
+# --- on a stack of their own ---
+
+
+def test_silence_is_bridged_and_places_are_limited(make_stack):
+    stack = make_stack(MIN_WORKERS=2, MAX_WORKERS=4, STREAM_KEEPALIVE_SECONDS="0.3")
+    session = stack.create(BUSYBOX)
+    job = Exec(session, "sleep 100")
+    followers = [job.follower(form=form).in_thread() for form in ("sse", "ndjson")]
+    eventually(lambda: all(f.keepalives >= 3 for f in followers))
+    response = stack.http.get(job.path + "stream/")
+    assert response.status_code == 429 and response.headers["retry-after"] == "1"
+    assert response.json() == {"detail": "Too many execs are being followed; try again later"}
+    assert session.out("echo there is room") == "there is room"
+    job.cancel()
+    for follower in followers:
+        assert follower.join().exit["reason"] == "cancelled"
+    assert eventually(lambda: stack.http.get(job.path + "stream/").status_code == 200)
+
+
+def test_a_killed_worker_loses_nothing(make_stack):
+    stack = make_stack(MIN_WORKERS=2, MAX_WORKERS=8)
+    session = stack.create(BUSYBOX)
+    job = Exec(session, COUNT % (60, 0.05))
+    first = job.follower().in_thread()
+    wait_for(first, "line 5\n")
+    for pid in stack.children("worker"):
+        os.kill(pid, signal.SIGKILL)
+    try:
+        first.join()
+    except Exception:  # the break is what the test is about
+        pass
+    assert "exit" not in first.names() and "error" not in first.names()
+    eventually(stack.healthy)
+    rest = eventually(lambda: (lambda f: f if f.status == 200 else None)(job.follow(after=first.seq)), 20)
+    assert first.text() + rest.text() == lines(60)
+    assert rest.exit["exit_code"] == 0
+
+
+def test_a_service_that_stops_says_so(make_stack):
+    stack = make_stack(DRAIN_SECONDS="20")
+    session = stack.create(BUSYBOX)
+    job = Exec(session, "echo ready; sleep 100")
+    follower = job.follower().in_thread()
+    wait_for(follower, "ready")
+    begun = time.monotonic()
+    os.kill(stack.master(), signal.SIGTERM)
+    follower.join()
+    assert follower.events[-1] == {"event": "error", "status": 503, "detail": "The service is stopping; try again"}
+    assert time.monotonic() - begun < 5
+    stack.down()
+    stack.up()
+    again = job.follower(after=follower.seq).in_thread()
+    job.cancel()
+    assert again.join().exit["reason"] == "cancelled"
+
+
+@pytest.mark.memory
+@pytest.mark.timeout(240)
+def test_endless_output_costs_no_memory(make_stack):
+    stack = make_stack(MIN_WORKERS=2, MAX_WORKERS=4)
+    session = stack.create()
+    warm = Exec(session, "yes | head -c 4194304")
+    warm.follow()
+    workers = {pid: rss_anon(pid) for pid in stack.children("worker")}
+    agent = int(stack.docker.inspect(session.container)["State"]["Pid"])
+    before = rss_anon(agent)
+    job = Exec(session, "yes | head -c 2147483648")
+    total = told = 0
+    for line in job.follower(form="ndjson").lines():
+        event = json.loads(line)
+        total += len(event.get("data", "")) + event.get("bytes", 0)
+        told += event["event"] == "dropped"
+    assert total == 2 * 1024 * MIB and event["event"] == "exit"
+    assert rss_anon(agent) - before < 4 * MIB
+    for pid, was in workers.items():
+        assert rss_anon(pid) - was < 2 * MIB
+
+
+# --- runs ---
+
+
+def stream_run(session, commands, form="sse", **fields):
+    kind = {"sse": "text/event-stream", "ndjson": "application/x-ndjson"}[form]
+    response = session.stack.http.post(session.path, json={"commands": commands, **fields}, headers={"Accept": kind})
+    assert response.status_code == 200 and response.headers["content-type"] == kind, response.text
+    if form == "ndjson":
+        return [json.loads(line) for line in response.text.splitlines()]
+    events = []
+    for block in response.text.split("\n\n")[:-1]:
+        head, data = block.split("\n")
+        events.append(json.loads(data[len("data: "):]))
+        assert head == "event: " + events[-1]["event"]
+    return events
+
+
+@pytest.mark.parametrize("form", ["sse", "ndjson"])
+def test_a_run_as_events(shared, form):
+    events = stream_run(shared, ["echo one", "echo two >&2; exit 4", "printf ''"], form)
+    assert [(e["event"], e.get("index")) for e in events] == [
+        ("command", 0), ("stdout", 0), ("exit", 0), ("command", 1), ("stdout", 1), ("exit", 1), ("command", 2), ("exit", 2), ("done", None)]
+    assert events[0]["command"] == "echo one" and events[1]["data"] == "one\n" and events[4]["data"] == "two\n"
+    assert events[5]["exit_code"] == 4 and events[5]["usage"]["max_rss_bytes"] > 0
+    assert events[-1] == {"event": "done", "patch": None}
+
+
+def test_a_streamed_run_keeps_the_rules_of_a_run(create):
+    session = create(extract_patch=True).seeded(repo=tar({"a": b"1\n"}))
+    events = stream_run(session, ["echo 2 >> a; false", "never"], fail_fast=True)
+    assert [e["event"] for e in events] == ["command", "exit", "done"]
+    assert b"+2" in base64.b64decode(events[-1]["patch"])
+    events = stream_run(session, ["echo out; echo err >&2"], split=True)
+    assert {e["event"]: e["data"] for e in events[1:3]} == {"stdout": "out\n", "stderr": "err\n"}
+    events = stream_run(session, ["echo before; sleep 50"], timeout=1)
+    assert events[2]["timed_out"] and events[2]["exit_code"] == 124 and events[1]["data"] == "before\n"
+    events = stream_run(session, ["x"], cwd="/nowhere")
+    assert events[1]["exit_code"] == 126 and "/nowhere" in events[1]["message"]
+
+
+def test_a_streamed_run_comes_as_it_is_written(shared):
+    with shared.stack.http.stream("POST", shared.path, json={"commands": ["echo first; sleep 2; echo second"]},
+                                  headers={"Accept": "application/x-ndjson"}) as response:
+        begun = time.monotonic()
+        seen = {json.loads(line).get("data"): time.monotonic() - begun for line in response.iter_lines()}
+    assert seen["first\n"] < 1 < seen["second\n"]
+
+
+def test_a_run_without_commands_is_done_at_once(shared):
+    assert stream_run(shared, []) == [{"event": "done", "patch": None}]
+
+
+def test_faults_of_a_streamed_run_are_answers(shared, stack):
+    response = stack.http.post(shared.path, json={"commands": 1}, headers={"Accept": "text/event-stream"})
+    assert response.status_code == 422
+    response = stack.http.post(shared.path, json={"commands": ["true"]}, headers={"Accept": "application/json"})
+    assert response.json()["results"][0]["exit_code"] == 0
+
+
+def test_a_streamed_run_whose_session_is_closed_says_so(create):
+    session = create(BUSYBOX)
+    run = Background(stream_run, session, ["echo ready; sleep 50"])
+    session.stack.working_pid(session.id)
+    session.close()
+    assert run.result()[-1] == {"event": "error", "status": 404, "detail": "Session not found or already closed"}
+
+
+@pytest.mark.parametrize("accept", ["application/json", "text/event-stream"])
+@pytest.mark.parametrize("setting", ["cancel", "finish"])
+def test_what_becomes_of_a_run_whose_client_goes_away(make_stack, setting, accept):
+    stack = make_stack(ON_DISCONNECT=setting)
+    session = stack.create(BUSYBOX)
+    client = stack.client(stack.key)
+    run = Background(client.post, session.path, json={"commands": ["echo start; sleep 1; echo more", "touch done"]},
+                     headers={"Accept": accept}, timeout=0.5)
+    with pytest.raises(Exception):
+        run.result()
+    client.close()
+    eventually(lambda: stack.lock_holder(session.id) is None)
+    assert session.out("test -e done && echo yes || echo no") == ("yes" if setting == "finish" else "no")
