@@ -223,6 +223,9 @@ void input_write(struct exec *exec);
 void input_close(struct exec *exec);
 size_t input_room(const struct exec *exec);
 
+/* filter.c: for this process and all it starts, for good; needs no_new_privs. */
+void filter_install(void);
+
 /* builtin.c: in the command's process, as the user. */
 bool builtin_known(const char *name);
 int builtin_run(const char *name, char **argv); /* the exit code */

@@ -75,6 +75,7 @@ int setup_process(void)
         return -1;
     if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         return -1;
+    filter_install();
     if (setgroups(0, NULL) < 0 || drop_capabilities() < 0)
         return -1;
     return chdir("/");
