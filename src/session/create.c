@@ -82,6 +82,11 @@ static int file(struct making *making, struct sbx_err *err)
 {
     struct sbx_engine *engine = making->engine;
     struct sbx_err failure = SBX_ERR_INIT;
+    struct sbx_record *record = &making->record;
+    /* Limits count from here: it may have waited for an image. */
+    record->used_ms = sbx_wall_ms();
+    if (making->options->ttl_ms > 0)
+        record->expires_ms = record->used_ms + making->options->ttl_ms;
     if (sbx_note_write(engine, &making->record, err) < 0)
         return -1;
     if (sbx_store_set_ready(engine->store, &making->record, &failure) == 0)

@@ -209,10 +209,16 @@ static int page(struct sbx_store *store, const char *after, int n, struct sbx_re
 static int set_ready(struct sbx_store *store, const struct sbx_record *record, struct sbx_err *err)
 {
     char name[SBX_REDIS_KEY_SIZE];
-    const char *argv[] = {sbx_redis_key(name, SBX_REDIS_RECORD, record->id), record->container,
-                          record->helper, record->volume};
+    struct sbx_redis_number used = sbx_redis_number(record->used_ms);
+    struct sbx_redis_number expires = sbx_redis_number(record->expires_ms);
+    const char *argv[] = {sbx_redis_key(name, SBX_REDIS_RECORD, record->id),
+                          record->container,
+                          record->helper,
+                          record->volume,
+                          used.text,
+                          expires.text};
     long long done;
-    if (sbx_redis_run_int(self(store), SBX_REDIS_DO_READY, 4, argv, &done, err) < 0)
+    if (sbx_redis_run_int(self(store), SBX_REDIS_DO_READY, 6, argv, &done, err) < 0)
         return -1;
     return done ? 0 : not_found(err);
 }

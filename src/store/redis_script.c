@@ -43,7 +43,8 @@ static const char page[] =
 
 static const char ready[] = "if redis.call('HGET', KEYS[1], 'state') ~= '1' then return 0 end\n"
                             "redis.call('HSET', KEYS[1], 'state', '2', 'container', ARGV[1],"
-                            " 'helper', ARGV[2], 'volume', ARGV[3])\n"
+                            " 'helper', ARGV[2], 'volume', ARGV[3],"
+                            " 'used_ms', ARGV[4], 'expires_ms', ARGV[5])\n"
                             "return 1";
 
 /* 1 set, 0 was set already, -1 not a ready session. */

@@ -42,8 +42,8 @@ static const char *const sql[SBX_SQLITE_STMTS] = {
     [SBX_SQLITE_GET] = "SELECT " COLUMNS " FROM sessions WHERE id = ?1",
     [SBX_SQLITE_FIND_KEY] = "SELECT " COLUMNS " FROM sessions WHERE key = ?1 AND key <> ''",
     [SBX_SQLITE_PAGE] = "SELECT " COLUMNS " FROM sessions WHERE id > ?1 ORDER BY id LIMIT ?2",
-    [SBX_SQLITE_READY] = "UPDATE sessions SET state = 2, container = ?2, helper = ?3, volume = ?4"
-                         " WHERE id = ?1 AND state = 1",
+    [SBX_SQLITE_READY] = "UPDATE sessions SET state = 2, container = ?2, helper = ?3, volume = ?4,"
+                         " used_ms = ?5, expires_ms = ?6 WHERE id = ?1 AND state = 1",
     [SBX_SQLITE_SEEDED] = "UPDATE sessions SET seeded = 1 WHERE id = ?1 AND state = 2 AND seeded = 0",
     [SBX_SQLITE_CLOSING] = "UPDATE sessions SET stopped_ms = CASE state WHEN 3 THEN stopped_ms ELSE ?2 END,"
                            " state = 3, key = '' WHERE id = ?1",
@@ -225,6 +225,8 @@ static int set_ready(struct sbx_store *store, const struct sbx_record *record, s
     bind_text(stmt, 2, record->container);
     bind_text(stmt, 3, record->helper);
     bind_text(stmt, 4, record->volume);
+    sqlite3_bind_int64(stmt, 5, record->used_ms);
+    sqlite3_bind_int64(stmt, 6, record->expires_ms);
     int changed = run(store, stmt, err);
     return changed == 0 ? not_found(err) : changed < 0 ? -1 : 0;
 }

@@ -134,7 +134,7 @@ def test_a_session_ends_at_its_idle_limit_and_not_while_it_is_used(make_stack):
 
 def test_a_request_to_an_expired_session_is_404_at_once(make_stack):
     stack = make_stack(MIN_WORKERS=2, SWEEP_SECONDS="3600", CLOSE="remove")
-    session = stack.create(BUSYBOX, ttl_seconds=1)
+    session = stack.create(BUSYBOX, ttl_seconds=2)
     limit = moment(look(session)["expires_at"])
     eventually(lambda: time.time() > limit)
     for response in (session.post(["true"]), session.post_files([{"path": "/repo/a", "content": "", "mode": 420}]),
@@ -327,6 +327,29 @@ def test_stopped_sessions_go_after_their_grace_and_the_oldest_beyond_the_cap(mak
     assert sessions[1].post(["true"]).status_code == 404
     assert sessions[3].out("echo here") == "here"
     stack.http.delete(sessions[3].path, params={"force": "true"})
+
+
+# --- replicas ---
+
+
+def test_replicas_give_one_session_for_a_key_and_see_its_limits_and_its_stop(make_replicas):
+    one, two = make_replicas(2, CLOSE="stop", SWEEP_SECONDS="0.3")
+    key = uuid.uuid4().hex
+    answers = in_parallel(lambda n: post_with((one, two)[n % 2], key), range(6))
+    ids = {answer.json()["session_id"] for answer in answers}
+    assert len(ids) == 1 and len(listed(two)["sessions"]) == 1
+    session, other = (Session(stack, *ids) for stack in (one, two))
+    assert detail(post_with(two, key, labels={}), 422) == "Idempotency-Key was used with another request body"
+    session.write("/repo/a", b"kept")
+    assert other.close().status_code == 204
+    assert look(session)["state"] == "stopped"
+    assert post_with(two, key).json()["session_id"] == session.id
+    assert other.out("cat a") == "kept"
+    assert two.http.patch(other.path, json={"ttl_seconds": 1, "labels": {"a": "b"}}).status_code == 200
+    assert listed(one, label="a=b")["sessions"][0]["session_id"] == session.id
+    eventually(lambda: not one.docker.exists(session.container), 15, "one of the janitors to sweep it")
+    eventually(lambda: [k for k in one.redis.keys() if k.split(":")[1] in ("session", "key")] == [], 5)
+    assert session.post(["true"]).json() == GONE
 
 
 # --- many at once ---

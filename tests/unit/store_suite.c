@@ -100,6 +100,8 @@ static void only_a_creating_session_becomes_ready(void **state)
     strlcpy(record.container, "container", sizeof(record.container));
     strlcpy(record.helper, "helper", sizeof(record.helper));
     strlcpy(record.volume, "volume", sizeof(record.volume));
+    record.used_ms += 7;
+    record.expires_ms += 7;
     assert_int_equal(sbx_store_set_ready(store, &record, NULL), 0);
     record.state = SBX_SESSION_READY;
     assert_int_equal(suite_get(store, record.id, &out), SBX_ERR_NONE);
