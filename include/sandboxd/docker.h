@@ -84,6 +84,11 @@ int sbx_docker_kill(struct sbx_docker *docker, struct sbx_wait *wait, const char
 int sbx_docker_remove(struct sbx_docker *docker, struct sbx_wait *wait, const char *id,
                       struct sbx_err *err) SBX_MUST_CHECK;
 
+/* Other limits for a running container; 0 leaves one as it is. What is in force then is for the caller to
+ * look up. */
+int sbx_docker_update(struct sbx_docker *docker, struct sbx_wait *wait, const char *id, int64_t memory_bytes,
+                      int64_t nano_cpus, struct sbx_err *err) SBX_MUST_CHECK;
+
 struct sbx_docker_state {
     char id[SBX_DOCKER_ID_LEN + 1];
     char image_id[80];

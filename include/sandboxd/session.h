@@ -41,6 +41,9 @@ struct sbx_engine {
     /* What is worth a log line (pull progress, swept objects); library code does not log by itself. May be
      * NULL. */
     void (*notice)(const char *event, const char *subject, const char *detail);
+    void (*claimed)(
+        void *arg); /* called when the pool was asked for a session: it may want filling; or NULL */
+    void *claimed_arg;
 };
 
 /* What a client asks for at create; strings are borrowed. */
@@ -303,6 +306,12 @@ int sbx_session_seeded(struct sbx_session *session, struct sbx_err *err) SBX_MUS
  * extract_patch. */
 int sbx_session_patch(struct sbx_session *session, bool cumulative, struct sbx_buf *ret,
                       struct sbx_err *err) SBX_MUST_CHECK;
+
+/* The warm pool (DAIV_SANDBOX_WARM_POOL), kept by janitors. fill: make one entry where one is missing; 1 one
+ * was made, 0 none is missing, -1 one that is missing cannot be made. check: remove entries whose container
+ * is gone, whose image is not the newest, or which no setting asks for any more. */
+int sbx_pool_fill(struct sbx_engine *engine, struct sbx_err *err) SBX_MUST_CHECK;
+int sbx_pool_check(struct sbx_engine *engine, struct sbx_err *err) SBX_MUST_CHECK;
 
 /* Sweeps. alive: is the process that makes a CREATING record of this replica still at it? */
 struct sbx_sweep_counts {

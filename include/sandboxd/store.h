@@ -20,6 +20,7 @@ enum sbx_session_state {
     SBX_SESSION_READY = 2,
     SBX_SESSION_CLOSING = 3, /* what is left of it is being removed */
     SBX_SESSION_STOPPED = 4, /* closed, and kept for a while: its containers are stopped */
+    SBX_SESSION_POOLED = 5,  /* made in advance, nobody's yet: see sbx_store_pool_claim */
 };
 
 /* Hashes of a record, in hexadecimal. */
@@ -51,7 +52,12 @@ struct sbx_record {
      * create. At most one session has a key; it is free again when the session is CLOSING. */
     char key[SBX_RECORD_HASH_SIZE];
     char body[SBX_RECORD_HASH_SIZE];
+    /* While it is made for a pool and while POOLED: which one; SBX_POOL_CLAIMED for a session that came from
+     * a pool; else "". */
+    char pool[SBX_RECORD_HASH_SIZE];
 };
+
+#define SBX_POOL_CLAIMED "claimed"
 
 void sbx_record_init(struct sbx_record *record);
 void sbx_record_done(struct sbx_record *record);
@@ -117,6 +123,30 @@ int sbx_store_update(struct sbx_store *store, const struct sbx_record *record,
  * without fsync. */
 int sbx_store_touch(struct sbx_store *store, const struct sbx_record *record,
                     struct sbx_err *err) SBX_MUST_CHECK;
+
+/*
+ * Pools of sessions that were made in advance. A pool is named by a hash of all that its sessions have in
+ * common. An entry is a record like any other: CREATING, then POOLED; a claim makes it CREATING again.
+ */
+
+/* Insert a CREATING record for the pool record->pool (of the client's fields it has none), unless the pool
+ * has `target` entries already, those in the making included: 1 inserted, 0 it is full, -1. */
+int sbx_store_pool_add(struct sbx_store *store, const struct sbx_record *record, int target,
+                       struct sbx_err *err) SBX_MUST_CHECK;
+
+/* CREATING → POOLED with container, helper, volume taken from the record. NOT_FOUND as sbx_store_set_ready.
+ */
+int sbx_store_pool_ready(struct sbx_store *store, const struct sbx_record *record,
+                         struct sbx_err *err) SBX_MUST_CHECK;
+
+/* Take the oldest entry of a pool: it becomes CREATING, with everything but id, container, helper and volume
+ * taken from the record, which gets those; its `pool` becomes SBX_POOL_CLAIMED. 1 claimed; 0 there is none,
+ * or another session has the record's key; -1. */
+int sbx_store_pool_claim(struct sbx_store *store, const char *pool, struct sbx_record *record,
+                         struct sbx_err *err) SBX_MUST_CHECK;
+
+/* POOLED → CLOSING: 1, or 0 when it is not POOLED (any more), -1. */
+int sbx_store_pool_drop(struct sbx_store *store, const char *id, struct sbx_err *err) SBX_MUST_CHECK;
 
 /* Remove the record; none is success. */
 int sbx_store_delete(struct sbx_store *store, const char *id, struct sbx_err *err) SBX_MUST_CHECK;

@@ -6,13 +6,13 @@
 #define METRICS_MS 5000
 
 struct tally {
-    uint64_t by_state[SBX_SESSION_STOPPED + 1];
+    uint64_t by_state[SBX_SESSION_POOLED + 1];
 };
 
 static int count_session(void *arg, const struct sbx_record *record)
 {
     struct tally *tally = arg;
-    if (record->state <= SBX_SESSION_STOPPED)
+    if (record->state <= SBX_SESSION_POOLED)
         tally->by_state[record->state]++;
     return 0;
 }
@@ -23,7 +23,8 @@ static int put_sessions(struct sbx_call *call, struct sbx_buf *out, struct sbx_e
     static const char *const NAMES[] = {[SBX_SESSION_CREATING] = "creating",
                                         [SBX_SESSION_READY] = "ready",
                                         [SBX_SESSION_CLOSING] = "closing",
-                                        [SBX_SESSION_STOPPED] = "stopped"};
+                                        [SBX_SESSION_STOPPED] = "stopped",
+                                        [SBX_SESSION_POOLED] = "pooled"};
     struct tally tally = {{0}};
     struct sbx_err failure = SBX_ERR_INIT;
     bool up = sbx_store_list(call->engine->store, "", INT32_MAX, count_session, &tally, &failure) == 0;

@@ -35,6 +35,7 @@ static const struct {
     [SBX_METRIC_PROCESS_DEATHS] = {"sandboxd_process_deaths_total", "Processes that died by themselves.",
                                    false},
     [SBX_METRIC_SWEPT] = {"sandboxd_swept_total", "What the janitor removed.", false},
+    [SBX_METRIC_POOL] = {"sandboxd_pool_claims_total", "Creates that asked the warm pool.", false},
 };
 
 struct series {

@@ -45,6 +45,7 @@ static _Noreturn void child_main(struct sbx_master *master, struct sbx_slot *slo
         .listen_fd = master->listen_fd[slot->role == SBX_ROLE_CONTROL],
         .master_fd = master->wake_fd,
         .janitor_fd = master->janitor_fd,
+        .pool_fd = master->pool_fd,
         .reports = &master->reports,
     };
     struct sbx_err err = SBX_ERR_INIT;

@@ -98,7 +98,7 @@ static bool sweep(struct janitor *janitor, bool everything)
     return counts.reclaimed + counts.later > 0;
 }
 
-enum why { TOLD_TO_LEAVE, TIME_FOR_A_SWEEP, WORKER_DIED };
+enum why { TOLD_TO_LEAVE, TIME_FOR_A_SWEEP, WORKER_DIED, POOL_CLAIMED };
 
 /* Wait for one of them. Reports are sent in between, a short time at most without looking here again. */
 static enum why wait_for_work(struct janitor *janitor, int64_t sweep_ms)
@@ -108,6 +108,7 @@ static enum why wait_for_work(struct janitor *janitor, int64_t sweep_ms)
             {.fd = janitor->signals.quit_fd, .events = POLLIN},
             {.fd = janitor->signals.term_fd, .events = POLLIN},
             {.fd = janitor->process->janitor_fd, .events = POLLIN},
+            {.fd = janitor->process->pool_fd, .events = POLLIN},
             {.fd = janitor->courier ? janitor->process->reports->take_fd : -1, .events = POLLIN}};
         int64_t until = janitor->courier ? sbx_courier_due_ms(janitor->courier) : INT64_MAX;
         int64_t left = (until < sweep_ms ? until : sweep_ms) - sbx_now_ms();
@@ -119,6 +120,11 @@ static enum why wait_for_work(struct janitor *janitor, int64_t sweep_ms)
             uint64_t count;
             (void)!read(janitor->process->janitor_fd, &count, sizeof(count));
             return WORKER_DIED;
+        }
+        if (fds[3].revents) {
+            uint64_t count;
+            (void)!read(janitor->process->pool_fd, &count, sizeof(count));
+            return POOL_CLAIMED;
         }
         if (sbx_now_ms() >= sweep_ms)
             return TIME_FOR_A_SWEEP;
@@ -159,11 +165,14 @@ int sbx_janitor_main(struct sbx_process *process)
     do {
         sbx_slot_set(process->slot, SBX_ACTIVITY_BUSY);
         bool regular = why == TIME_FOR_A_SWEEP;
-        bool again = sweep(&janitor, regular);
+        bool again = why != POOL_CLAIMED && sweep(&janitor, regular);
         if (regular)
             next = sbx_now_ms() + process->config->sweep_ms;
         if (again && next > sbx_now_ms() + SECOND_LOOK_MS)
             next = sbx_now_ms() + SECOND_LOOK_MS;
+        if ((process->config->warm_pool || regular) &&
+            sbx_janitor_pool(&janitor.parts.engine, &janitor.signals, process, regular))
+            sbx_wake(process->pool_fd);
         sbx_slot_set(process->slot, SBX_ACTIVITY_IDLE);
         why = wait_for_work(&janitor, next);
     } while (why != TOLD_TO_LEAVE);

@@ -47,6 +47,11 @@ int sbx_credentials_open(const struct sbx_config *config, struct sbx_docker_cred
     return *ret ? 0 : sbx_err_wrap(err, "DAIV_SANDBOX_DOCKER_CONFIG");
 }
 
+static void claimed(void *process)
+{
+    sbx_wake(((const struct sbx_process *)process)->pool_fd);
+}
+
 void sbx_home_path(const struct sbx_config *config, const char *what, char *out, size_t size)
 {
     snprintf(out, size, "%s/%s", config->home, what);
@@ -64,7 +69,9 @@ int sbx_engine_open(struct sbx_engine_parts *parts, const struct sbx_process *pr
     *parts = (struct sbx_engine_parts){.engine = {.config = config,
                                                   .agent = process->agent,
                                                   .credentials = process->credentials,
-                                                  .notice = notice}};
+                                                  .notice = notice,
+                                                  .claimed = claimed,
+                                                  .claimed_arg = (void *)process}};
     sbx_home_path(config, "state", parts->state_dir, sizeof(parts->state_dir));
     sbx_home_path(config, "state/spool", parts->spool_dir, sizeof(parts->spool_dir));
     struct sbx_store_options options = {

@@ -17,12 +17,19 @@ struct sbx_process {
     int listen_fd;  /* workers: work or control socket */
     int master_fd;  /* eventfd: wakes the master when something in the scoreboard wants its attention */
     int janitor_fd; /* eventfd: wakes the janitor, because a worker died */
+    int pool_fd;    /* eventfd: wakes the janitor, because the pool may want filling */
     const struct sbx_report_queue *reports;
 };
 
 /* Bodies of the forked processes; they return the exit code. */
 int sbx_worker_main(struct sbx_process *process);
 int sbx_janitor_main(struct sbx_process *process);
+
+/* Keep the warm pool: fill it, with `look` after removing what is not fit for use. True when it was broken
+ * off for other work. */
+struct sbx_signals;
+bool sbx_janitor_pool(struct sbx_engine *engine, const struct sbx_signals *signals,
+                      const struct sbx_process *process, bool look);
 
 /* Exit code of a process that could not start (bad settings, no store): its master backs off. */
 #define SBX_EXIT_NOT_READY 3

@@ -47,9 +47,9 @@ static int make_session_container(struct making *making, struct sbx_err *err)
 }
 
 /* A started container proves little; an agent that answers does. */
-static int greet(struct making *making, const char *container, struct sbx_err *err)
+int sbx_session_greet(struct sbx_engine *engine, const char *container, struct sbx_err *err)
 {
-    struct sbx_link *link = sbx_link_open(making->engine, container, 0, err);
+    struct sbx_link *link = sbx_link_open(engine, container, 0, err);
     int rc = link ? sbx_link_greet(link, err) : -1;
     sbx_link_close(link);
     return rc;
@@ -73,7 +73,7 @@ static int make_pair(struct making *making, struct sbx_err *err)
         *err = failure;
         return -1;
     }
-    return greet(making, record->helper, err);
+    return sbx_session_greet(engine, record->helper, err);
 }
 
 /* The session is there: say so. The store may have lost its record meanwhile, or have it back from the note.
@@ -105,9 +105,16 @@ static int file(struct making *making, struct sbx_err *err)
 static int make(struct making *making, struct sbx_err *err)
 {
     int rc = making->record.extract_patch ? make_pair(making, err) : make_session_container(making, err);
-    if (rc < 0 || greet(making, making->record.container, err) < 0)
-        return -1;
-    return file(making, err);
+    return rc < 0 ? -1 : sbx_session_greet(making->engine, making->record.container, err);
+}
+
+int sbx_session_make(struct sbx_engine *engine, const struct sbx_session_options *options,
+                     struct sbx_record *record, struct sbx_err *err)
+{
+    struct making making = {.engine = engine, .options = options, .record = *record};
+    int rc = make(&making, err);
+    *record = making.record; /* its heap parts stayed the caller's */
+    return rc;
 }
 
 static int fill_record(struct making *making, struct sbx_err *err)
@@ -161,11 +168,13 @@ int sbx_session_create(struct sbx_engine *engine, const struct sbx_session_optio
     int rc = fill_record(&making, err);
     /* The record comes first: from here on a sweep finds whatever exists, should this process die at the next
      * line. */
-    if (rc == 0)
-        rc = sbx_session_insert_once(engine, &making.record, ret_id, err);
+    int claimed = rc == 0 ? sbx_pool_claim(engine, options, &making.record, err) : -1;
+    rc = claimed != 0 ? claimed : sbx_session_insert_once(engine, &making.record, ret_id, err);
     if (rc == 1) {
         memcpy(ret_id, making.record.id, SBX_UUID_LEN + 1);
-        rc = make(&making, err);
+        rc = claimed == 1 ? 0 : make(&making, err);
+        if (rc == 0)
+            rc = file(&making, err);
         if (rc < 0)
             take_back(&making, err);
     }

@@ -42,7 +42,12 @@ int sbx_session_hold(struct sbx_session *session, const struct sbx_exec_spec *sp
     int status;
     if (session->record.ephemeral)
         return sbx_err_set(err, SBX_ERR_CONFLICT, "The session is ephemeral: nothing outlives a run in it");
-    if (ask(session, spec, &call, &status, message, err) < 0)
+    struct sbx_pool_exec exec;
+    int rc = sbx_pool_environment(session, spec, &exec, err);
+    if (rc == 0)
+        rc = ask(session, &exec.spec, &call, &status, message, err);
+    sbx_pool_exec_done(&exec);
+    if (rc < 0)
         return -1;
     *ret = call.held;
     switch (status) {

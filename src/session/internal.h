@@ -92,6 +92,30 @@ int sbx_spec_verify(const struct sbx_spec *spec, struct sbx_engine *engine, cons
  * is no record. */
 int sbx_session_retire(struct sbx_engine *engine, const char *id, struct sbx_err *err) SBX_MUST_CHECK;
 
+/* Make and greet the containers of a record that is in the store as CREATING; fills its container, helper and
+ * volume. The caller removes what was made of it when this fails. */
+int sbx_session_make(struct sbx_engine *engine, const struct sbx_session_options *options,
+                     struct sbx_record *record, struct sbx_err *err) SBX_MUST_CHECK;
+
+/* Does the agent of a container answer? */
+int sbx_session_greet(struct sbx_engine *engine, const char *container, struct sbx_err *err) SBX_MUST_CHECK;
+
+/* Take a session out of the pool for a record that is filled but not in the store. 1: it is in the store as
+ * CREATING, with containers that answer and have the limits of the options; 0: there is none; -1. */
+int sbx_pool_claim(struct sbx_engine *engine, const struct sbx_session_options *options,
+                   struct sbx_record *record, struct sbx_err *err) SBX_MUST_CHECK;
+
+/* A command with the session's environment, where that is not its container's own. done also after a failure.
+ */
+struct sbx_pool_exec {
+    struct sbx_exec_spec spec;
+    const char **list;
+    char **environment;
+};
+int sbx_pool_environment(struct sbx_session *session, const struct sbx_exec_spec *spec,
+                         struct sbx_pool_exec *ret, struct sbx_err *err) SBX_MUST_CHECK;
+void sbx_pool_exec_done(struct sbx_pool_exec *exec);
+
 /* Put the agent into its volume, using `image` (any image that exists) for the carrier container. */
 int sbx_agent_install(struct sbx_engine *engine, const char *image, struct sbx_err *err) SBX_MUST_CHECK;
 

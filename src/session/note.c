@@ -30,8 +30,8 @@ static struct json_object *to_json(const struct sbx_record *record)
         put_text(obj, "image", record->image) && put_text(obj, "container", record->container) &&
         put_text(obj, "helper", record->helper) && put_text(obj, "volume", record->volume) &&
         put_text(obj, "options", record->options) && put_text(obj, "labels", record->labels) &&
-        put_text(obj, "key", record->key) && put_text(obj, "body", record->body) &&
-        put_number(obj, "extract_patch", record->extract_patch) &&
+        put_text(obj, "pool", record->pool) && put_text(obj, "key", record->key) &&
+        put_text(obj, "body", record->body) && put_number(obj, "extract_patch", record->extract_patch) &&
         put_number(obj, "ephemeral", record->ephemeral) &&
         put_number(obj, "created_ms", record->created_ms) && put_number(obj, "idle_ms", record->idle_ms) &&
         put_number(obj, "expires_ms", record->expires_ms))
@@ -112,6 +112,7 @@ static int from_json(struct json_object *obj, const char *id, struct sbx_record 
     copy(obj, "container", ret->container, sizeof(ret->container));
     copy(obj, "helper", ret->helper, sizeof(ret->helper));
     copy(obj, "volume", ret->volume, sizeof(ret->volume));
+    copy(obj, "pool", ret->pool, sizeof(ret->pool));
     copy(obj, "key", ret->key, sizeof(ret->key));
     copy(obj, "body", ret->body, sizeof(ret->body));
     ret->extract_patch = sbx_json_int_at(obj, "extract_patch", 0) != 0;

@@ -63,10 +63,14 @@ int sbx_session_exec(struct sbx_session *session, const struct sbx_exec_spec *sp
                      struct sbx_exec_result *ret, struct sbx_err *err)
 {
     struct sbx_err failure = SBX_ERR_INIT;
+    struct sbx_pool_exec exec;
     int64_t begun = sbx_now_ms();
-    int rc = exec_once(session, spec, on_output, arg, ret, &failure);
+    int rc = sbx_pool_environment(session, spec, &exec, &failure);
+    if (rc == 0)
+        rc = exec_once(session, &exec.spec, on_output, arg, ret, &failure);
     if (rc < 0 && revived(session, &failure))
-        rc = exec_once(session, spec, on_output, arg, ret, &failure);
+        rc = exec_once(session, &exec.spec, on_output, arg, ret, &failure);
+    sbx_pool_exec_done(&exec);
     if (rc == 0)
         return 0;
     drop_link(session);

@@ -27,6 +27,12 @@ struct sbx_store_ops {
     /* Write now_ms unless what is stored is within lazy_ms of it. */
     int (*touch)(struct sbx_store *store, const char *id, int64_t now_ms, int64_t lazy_ms,
                  struct sbx_err *err);
+    int (*pool_add)(struct sbx_store *store, const struct sbx_record *record, int target,
+                    struct sbx_err *err);
+    int (*pool_ready)(struct sbx_store *store, const struct sbx_record *record, struct sbx_err *err);
+    int (*pool_claim)(struct sbx_store *store, const char *pool, struct sbx_record *record,
+                      struct sbx_err *err);
+    int (*pool_drop)(struct sbx_store *store, const char *id, struct sbx_err *err);
     int (*delete)(struct sbx_store *store, const char *id, struct sbx_err *err);
     /* The first n records with id > after into out[] (initialised); how many there were, or -1. */
     int (*page)(struct sbx_store *store, const char *after, int n, struct sbx_record *out,

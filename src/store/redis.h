@@ -13,6 +13,7 @@
 #define SBX_REDIS_INDEX    SBX_REDIS_PREFIX "sessions"       /* sorted set of ids, all of score 0 */
 #define SBX_REDIS_RECORD   SBX_REDIS_PREFIX "session:"       /* + id: hash */
 #define SBX_REDIS_KEY      SBX_REDIS_PREFIX "key:"           /* + key of a record: its id */
+#define SBX_REDIS_POOL     SBX_REDIS_PREFIX "pool:"          /* + pool: sorted set of ids by their age */
 #define SBX_REDIS_LOCK     SBX_REDIS_PREFIX "session-lock:"  /* + id: token of the holder, with a TTL */
 #define SBX_REDIS_FENCE    SBX_REDIS_PREFIX "session-fence:" /* + id: newest fence */
 #define SBX_REDIS_LEASE    SBX_REDIS_PREFIX "lease:"         /* + name: holder, with a TTL */
@@ -50,6 +51,10 @@ enum sbx_redis_script {
     SBX_REDIS_DO_UPDATE,
     SBX_REDIS_DO_TOUCH,
     SBX_REDIS_DO_DELETE,
+    SBX_REDIS_DO_POOL_ADD,
+    SBX_REDIS_DO_POOL_READY,
+    SBX_REDIS_DO_POOL_CLAIM,
+    SBX_REDIS_DO_POOL_DROP,
     SBX_REDIS_DO_LEASE,
     SBX_REDIS_DO_UNLEASE,
     SBX_REDIS_DO_LOCK,
@@ -112,5 +117,13 @@ int sbx_redis_free_dead(struct sbx_store *store, struct sbx_err *err);
 
 /* "<pid>.<start time>" of a living process; -1 when there is none. */
 int sbx_redis_process(long pid, char *out, size_t size) SBX_MUST_CHECK;
+
+/* The operations of redis_pool.c, likewise. */
+int sbx_redis_pool_add(struct sbx_store *store, const struct sbx_record *record, int target,
+                       struct sbx_err *err);
+int sbx_redis_pool_ready(struct sbx_store *store, const struct sbx_record *record, struct sbx_err *err);
+int sbx_redis_pool_claim(struct sbx_store *store, const char *pool, struct sbx_record *record,
+                         struct sbx_err *err);
+int sbx_redis_pool_drop(struct sbx_store *store, const char *id, struct sbx_err *err);
 
 #endif

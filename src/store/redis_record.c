@@ -29,13 +29,14 @@ enum field {
     F_STOPPED_MS,
     F_KEY,
     F_BODY,
+    F_POOL,
     FIELDS,
 };
 
 static const char *const names[FIELDS] = {
-    "id",      "state",  "owner",         "replica",    "worker_pid", "image",      "container",
-    "helper",  "volume", "extract_patch", "ephemeral",  "seeded",     "created_ms", "used_ms",
-    "options", "labels", "idle_ms",       "expires_ms", "stopped_ms", "key",        "body",
+    "id",      "state",         "owner",      "replica", "worker_pid", "image",   "container", "helper",
+    "volume",  "extract_patch", "ephemeral",  "seeded",  "created_ms", "used_ms", "options",   "labels",
+    "idle_ms", "expires_ms",    "stopped_ms", "key",     "body",       "pool",
 };
 
 static struct sbx_redis *self(struct sbx_store *store)
@@ -90,6 +91,7 @@ static int read_row(const redisReply *row, struct sbx_record *ret, struct sbx_er
     ret->stopped_ms = number_of(row, F_STOPPED_MS);
     strlcpy(ret->key, text_of(row, F_KEY), sizeof(ret->key));
     strlcpy(ret->body, text_of(row, F_BODY), sizeof(ret->body));
+    strlcpy(ret->pool, text_of(row, F_POOL), sizeof(ret->pool));
     if (dup_text(row, F_OPTIONS, &ret->options) < 0 || dup_text(row, F_LABELS, &ret->labels) < 0)
         return sbx_err_set(err, SBX_ERR_INTERNAL, "out of memory for the record of a session");
     return 0;
@@ -135,6 +137,7 @@ static int insert(struct sbx_store *store, const struct sbx_record *record, stru
         [F_STOPPED_MS] = stopped.text,
         [F_KEY] = record->key,
         [F_BODY] = record->body,
+        [F_POOL] = record->pool,
     };
     const char *argv[SBX_REDIS_MAX_ARGS] = {sbx_redis_key(name, SBX_REDIS_RECORD, record->id),
                                             SBX_REDIS_INDEX, sbx_redis_key(key, SBX_REDIS_KEY, record->key),
@@ -322,6 +325,10 @@ static const struct sbx_store_ops ops = {
     .set_resumed = set_resumed,
     .update = update,
     .touch = touch,
+    .pool_add = sbx_redis_pool_add,
+    .pool_ready = sbx_redis_pool_ready,
+    .pool_claim = sbx_redis_pool_claim,
+    .pool_drop = sbx_redis_pool_drop,
     .delete = delete_record,
     .page = page,
     .try_lock = sbx_redis_try_lock,

@@ -88,6 +88,51 @@ static const char touch[] = "local used = redis.call('HGET', KEYS[1], 'used_ms')
 static const char delete[] = FREE_KEY "redis.call('ZREM', KEYS[2], ARGV[1])\n"
                                       "return redis.call('DEL', KEYS[1])";
 
+/* Count a pool's entries, forgetting those that were claimed or removed, and add one if they are fewer than
+ * ARGV[2]. ARGV[1] is the id, ARGV[3] the prefix of records, ARGV[4] the age; then the fields. */
+static const char pool_add[] =
+    "local n = 0\n"
+    "for _, id in ipairs(redis.call('ZRANGE', KEYS[3], 0, -1)) do\n"
+    "  local row = redis.call('HMGET', ARGV[3] .. id, 'state', 'pool')\n"
+    "  if (row[1] == '1' or row[1] == '5') and KEYS[3] == KEYS[4] .. row[2] then n = n + 1\n"
+    "  else redis.call('ZREM', KEYS[3], id) end\n"
+    "end\n"
+    "if n >= tonumber(ARGV[2]) or redis.call('EXISTS', KEYS[1]) == 1 then return 0 end\n"
+    "redis.call('HSET', KEYS[1], unpack(ARGV, 5))\n"
+    "redis.call('ZADD', KEYS[2], 0, ARGV[1])\n"
+    "redis.call('ZADD', KEYS[3], ARGV[4], ARGV[1])\n"
+    "return 1";
+
+static const char pool_ready[] =
+    "local row = redis.call('HMGET', KEYS[1], 'state', 'pool')\n"
+    "if row[1] ~= '1' or not row[2] or row[2] == '' then return 0 end\n"
+    "redis.call('HSET', KEYS[1], 'state', '5', 'container', ARGV[1], 'helper', ARGV[2], 'volume', ARGV[3])\n"
+    "return 1";
+
+/* The oldest entry that is POOLED; entries in the making stay. ARGV[1] is the prefix of records, ARGV[2] the
+ * record's key or ""; then the fields. */
+static const char pool_claim[] =
+    "if ARGV[2] ~= '' then\n"
+    "  local other = redis.call('GET', KEYS[2])\n"
+    "  local state = other and redis.call('HGET', ARGV[1] .. other, 'state')\n"
+    "  if state and state ~= '3' then return false end\n"
+    "end\n"
+    "for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do\n"
+    "  local name = ARGV[1] .. id\n"
+    "  local row = redis.call('HMGET', name, 'state', 'container', 'helper', 'volume')\n"
+    "  if row[1] ~= '1' then redis.call('ZREM', KEYS[1], id) end\n"
+    "  if row[1] == '5' then\n"
+    "    redis.call('HSET', name, 'state', '1', unpack(ARGV, 3))\n"
+    "    if ARGV[2] ~= '' then redis.call('SET', KEYS[2], id) end\n"
+    "    return {id, row[2], row[3], row[4]}\n"
+    "  end\n"
+    "end\n"
+    "return false";
+
+static const char pool_drop[] = "if redis.call('HGET', KEYS[1], 'state') ~= '5' then return 0 end\n"
+                                "redis.call('HSET', KEYS[1], 'state', '3')\n"
+                                "return 1";
+
 static const char lease[] = "local holder = redis.call('GET', KEYS[1])\n"
                             "if holder and holder ~= ARGV[1] then return 0 end\n"
                             "redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])\n"
@@ -138,13 +183,15 @@ static const char ping[] = "redis.call('SET', KEYS[2], '1', 'PX', 1000)\n"
                            "return redis.call('GET', KEYS[1])";
 
 const struct sbx_redis_lua sbx_redis_lua[SBX_REDIS_SCRIPTS] = {
-    [SBX_REDIS_DO_INSTANCE] = {instance, 1}, [SBX_REDIS_DO_PING] = {ping, 2},
-    [SBX_REDIS_DO_INSERT] = {insert, 3},     [SBX_REDIS_DO_PAGE] = {page, 1},
-    [SBX_REDIS_DO_READY] = {ready, 1},       [SBX_REDIS_DO_SEEDED] = {seeded, 1},
-    [SBX_REDIS_DO_CLOSING] = {closing, 1},   [SBX_REDIS_DO_STOPPED] = {stopped, 1},
-    [SBX_REDIS_DO_RESUMED] = {resumed, 1},   [SBX_REDIS_DO_UPDATE] = {update, 1},
-    [SBX_REDIS_DO_TOUCH] = {touch, 1},       [SBX_REDIS_DO_DELETE] = {delete, 2},
-    [SBX_REDIS_DO_LEASE] = {lease, 1},       [SBX_REDIS_DO_UNLEASE] = {unlease, 1},
-    [SBX_REDIS_DO_RELEASE] = {release, 3},   [SBX_REDIS_DO_LOCK] = {lock, 3},
+    [SBX_REDIS_DO_INSTANCE] = {instance, 1},     [SBX_REDIS_DO_PING] = {ping, 2},
+    [SBX_REDIS_DO_INSERT] = {insert, 3},         [SBX_REDIS_DO_PAGE] = {page, 1},
+    [SBX_REDIS_DO_READY] = {ready, 1},           [SBX_REDIS_DO_SEEDED] = {seeded, 1},
+    [SBX_REDIS_DO_CLOSING] = {closing, 1},       [SBX_REDIS_DO_STOPPED] = {stopped, 1},
+    [SBX_REDIS_DO_RESUMED] = {resumed, 1},       [SBX_REDIS_DO_UPDATE] = {update, 1},
+    [SBX_REDIS_DO_TOUCH] = {touch, 1},           [SBX_REDIS_DO_DELETE] = {delete, 2},
+    [SBX_REDIS_DO_POOL_ADD] = {pool_add, 4},     [SBX_REDIS_DO_POOL_READY] = {pool_ready, 1},
+    [SBX_REDIS_DO_POOL_CLAIM] = {pool_claim, 2}, [SBX_REDIS_DO_POOL_DROP] = {pool_drop, 1},
+    [SBX_REDIS_DO_LEASE] = {lease, 1},           [SBX_REDIS_DO_UNLEASE] = {unlease, 1},
+    [SBX_REDIS_DO_RELEASE] = {release, 3},       [SBX_REDIS_DO_LOCK] = {lock, 3},
     [SBX_REDIS_DO_REFRESH] = {refresh, 3},
 };

@@ -6,7 +6,7 @@
 
 #define COLUMNS                                                                                              \
     "id, state, owner, replica, worker_pid, image, container, helper, volume, extract_patch, ephemeral, "    \
-    "seeded, created_ms, used_ms, options, labels, idle_ms, expires_ms, stopped_ms, key, body"
+    "seeded, created_ms, used_ms, options, labels, idle_ms, expires_ms, stopped_ms, key, body, pool"
 
 /* Same order as COLUMNS; parameters are numbered from 1. */
 enum column {
@@ -31,6 +31,7 @@ enum column {
     COL_STOPPED_MS,
     COL_KEY,
     COL_BODY,
+    COL_POOL,
 };
 
 /* States are the numbers of enum sbx_session_state. A lease taken "in the future" is of an earlier boot (its
@@ -38,7 +39,7 @@ enum column {
 static const char *const sql[SBX_SQLITE_STMTS] = {
     [SBX_SQLITE_INSERT] = "INSERT OR IGNORE INTO sessions(" COLUMNS ")"
                           " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15,"
-                          " ?16, ?17, ?18, ?19, ?20, ?21)",
+                          " ?16, ?17, ?18, ?19, ?20, ?21, ?22)",
     [SBX_SQLITE_GET] = "SELECT " COLUMNS " FROM sessions WHERE id = ?1",
     [SBX_SQLITE_FIND_KEY] = "SELECT " COLUMNS " FROM sessions WHERE key = ?1 AND key <> ''",
     [SBX_SQLITE_PAGE] = "SELECT " COLUMNS " FROM sessions WHERE id > ?1 ORDER BY id LIMIT ?2",
@@ -139,6 +140,7 @@ static int read_row(sqlite3_stmt *row, struct sbx_record *ret, struct sbx_err *e
     ret->stopped_ms = sqlite3_column_int64(row, COL_STOPPED_MS);
     copy_text(row, COL_KEY, ret->key, sizeof(ret->key));
     copy_text(row, COL_BODY, ret->body, sizeof(ret->body));
+    copy_text(row, COL_POOL, ret->pool, sizeof(ret->pool));
     if (dup_text(row, COL_OPTIONS, &ret->options) < 0 || dup_text(row, COL_LABELS, &ret->labels) < 0)
         return sbx_err_set(err, SBX_ERR_INTERNAL, "out of memory for the record of a session");
     return 0;
@@ -170,6 +172,7 @@ static int insert(struct sbx_store *store, const struct sbx_record *record, stru
     sqlite3_bind_int64(stmt, 1 + COL_STOPPED_MS, record->stopped_ms);
     bind_text(stmt, 1 + COL_KEY, record->key);
     bind_text(stmt, 1 + COL_BODY, record->body);
+    bind_text(stmt, 1 + COL_POOL, record->pool);
     int changed = run(store, stmt, err);
     if (changed == 0)
         return sbx_err_set(err, SBX_ERR_CONFLICT, "session %s or its key exists already", record->id);
@@ -366,6 +369,10 @@ static const struct sbx_store_ops ops = {
     .update = update,
     .touch = touch,
     .delete = delete_record,
+    .pool_add = sbx_sqlite_pool_add,
+    .pool_ready = sbx_sqlite_pool_ready,
+    .pool_claim = sbx_sqlite_pool_claim,
+    .pool_drop = sbx_sqlite_pool_drop,
     .page = page,
     .try_lock = try_lock,
     .unlock = unlock,

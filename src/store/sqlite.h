@@ -21,6 +21,10 @@ enum sbx_sqlite_stmt {
     SBX_SQLITE_UPDATE,
     SBX_SQLITE_TOUCH,
     SBX_SQLITE_DELETE,
+    SBX_SQLITE_POOL_ADD,
+    SBX_SQLITE_POOL_READY,
+    SBX_SQLITE_POOL_CLAIM,
+    SBX_SQLITE_POOL_DROP,
     SBX_SQLITE_LEASE,
     SBX_SQLITE_LEASE_RELEASE,
     SBX_SQLITE_STMTS,
@@ -47,5 +51,13 @@ sqlite3_stmt *sbx_sqlite_use(struct sbx_sqlite *store, enum sbx_sqlite_stmt whic
 /* UNAVAILABLE from the handle's last error; a corrupt database is replaced for the next call. All statements
  * must have been reset. Returns -1. */
 int sbx_sqlite_fail(struct sbx_sqlite *store, struct sbx_err *err);
+
+/* The operations of sqlite_pool.c, see struct sbx_store_ops. */
+int sbx_sqlite_pool_add(struct sbx_store *store, const struct sbx_record *record, int target,
+                        struct sbx_err *err);
+int sbx_sqlite_pool_ready(struct sbx_store *store, const struct sbx_record *record, struct sbx_err *err);
+int sbx_sqlite_pool_claim(struct sbx_store *store, const char *pool, struct sbx_record *record,
+                          struct sbx_err *err);
+int sbx_sqlite_pool_drop(struct sbx_store *store, const char *id, struct sbx_err *err);
 
 #endif

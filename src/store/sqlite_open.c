@@ -48,6 +48,10 @@ static const char *const schema[] = {
     "ALTER TABLE sessions ADD COLUMN body TEXT NOT NULL DEFAULT '';"
     "CREATE UNIQUE INDEX sessions_key ON sessions(key) WHERE key <> '';"
     "PRAGMA user_version=2;",
+
+    "ALTER TABLE sessions ADD COLUMN pool TEXT NOT NULL DEFAULT '';"
+    "CREATE INDEX sessions_pool ON sessions(pool, state, created_ms) WHERE pool <> '';"
+    "PRAGMA user_version=3;",
 };
 
 #define SCHEMA_VERSION ((int)SBX_ARRAY_LEN(schema))

@@ -106,6 +106,31 @@ int sbx_store_touch(struct sbx_store *store, const struct sbx_record *record, st
     return store->ops->touch(store, record->id, now, lazy, err);
 }
 
+int sbx_store_pool_add(struct sbx_store *store, const struct sbx_record *record, int target,
+                       struct sbx_err *err)
+{
+    return store->ops->pool_add(store, record, target, err);
+}
+
+int sbx_store_pool_ready(struct sbx_store *store, const struct sbx_record *record, struct sbx_err *err)
+{
+    return store->ops->pool_ready(store, record, err);
+}
+
+int sbx_store_pool_claim(struct sbx_store *store, const char *pool, struct sbx_record *record,
+                         struct sbx_err *err)
+{
+    int got = store->ops->pool_claim(store, pool, record, err);
+    if (got == 1)
+        strlcpy(record->pool, SBX_POOL_CLAIMED, sizeof(record->pool));
+    return got;
+}
+
+int sbx_store_pool_drop(struct sbx_store *store, const char *id, struct sbx_err *err)
+{
+    return store->ops->pool_drop(store, id, err);
+}
+
 int sbx_store_delete(struct sbx_store *store, const char *id, struct sbx_err *err)
 {
     return store->ops->delete (store, id, err);

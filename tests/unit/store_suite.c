@@ -8,6 +8,7 @@
 
 #include "store_suite.h"
 #include "store_suite_lifecycle.h"
+#include "store_suite_pool.h"
 #include "store_suite_shared.h"
 
 static const struct store_suite *suite;
@@ -297,5 +298,5 @@ int store_suite_run(const struct store_suite *this_suite)
         cmocka_unit_test(times_of_use_are_written_lazily),
     };
     return cmocka_run_group_tests(store_records, NULL, NULL) + store_suite_lifecycle_run(this_suite) +
-           store_suite_shared_run(this_suite);
+           store_suite_pool_run(this_suite) + store_suite_shared_run(this_suite);
 }

@@ -58,6 +58,7 @@ struct sbx_config {
     int64_t keepalive_ms;    /* longest silence of a stream */
     char *on_disconnect;     /* of a run's client: "cancel" or "finish" */
     int64_t worker_requests; /* a worker is replaced after that many */
+    char *warm_pool;         /* IMAGE=COUNT…, see pool_list.h */
     int64_t drain_ms;        /* SIGTERM: how long running requests may go on */
     int64_t docker_timeout_ms;
     int64_t pull_timeout_ms;

@@ -19,6 +19,7 @@ enum sbx_metric {
     SBX_METRIC_ANSWER_BYTES,   /* counter */
     SBX_METRIC_PROCESS_DEATHS, /* counter by role, how */
     SBX_METRIC_SWEPT,          /* counter by what */
+    SBX_METRIC_POOL,           /* counter by outcome: hit, miss, broken */
     SBX_METRIC_FAMILIES,
 };
 

@@ -1,0 +1,28 @@
+/* The janitor's part in the warm pool. */
+#include <poll.h>
+
+#include "sandboxd/process.h"
+
+/* Is anything else to be done? Entries are made one by one, and the janitor's other work comes first. */
+static bool wanted_elsewhere(const struct sbx_signals *signals, const struct sbx_process *process)
+{
+    struct pollfd fds[] = {{.fd = signals->quit_fd, .events = POLLIN},
+                           {.fd = signals->term_fd, .events = POLLIN},
+                           {.fd = process->janitor_fd, .events = POLLIN}};
+    return poll(fds, SBX_ARRAY_LEN(fds), 0) > 0;
+}
+
+bool sbx_janitor_pool(struct sbx_engine *engine, const struct sbx_signals *signals,
+                      const struct sbx_process *process, bool look)
+{
+    struct sbx_err err = SBX_ERR_INIT;
+    int rc = look ? sbx_pool_check(engine, &err) : 0;
+    if (rc == 0) {
+        do
+            rc = sbx_pool_fill(engine, &err);
+        while (rc == 1 && !wanted_elsewhere(signals, process));
+    }
+    if (rc < 0 && err.kind != SBX_ERR_CANCELLED)
+        sbx_log_err(SBX_LOG_WARNING, "warm pool not filled", &err);
+    return rc == 1;
+}

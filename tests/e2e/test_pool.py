@@ -1,0 +1,202 @@
+"""The warm pool: sessions made in advance."""
+import os
+import shutil
+import signal
+import sqlite3
+import time
+
+import httpx
+import pytest
+
+from conftest import finish
+from stack import free_port, script
+from support import BUSYBOX, DEBIAN, eventually, in_parallel, tar
+
+POOL = f"{DEBIAN}=2,{DEBIAN}=2;patch"
+
+
+def pooled(stack):
+    """Ids of sessions in dockerd that no client made: every container but those of the known sessions."""
+    known = {session.id for session in stack.open_sessions}
+    found = {c["Labels"]["sandboxd.session"] for c in stack.docker.containers(f"sandboxd.instance={stack.instance}")
+             if c["State"] == "running" and c["Labels"]["sandboxd.role"] == "session"}
+    return found - known
+
+
+def waiting(stack):
+    """How many sessions wait in the pool, by the store's account."""
+    if stack.redis:
+        return sum(stack.redis.ask("HGET", key, "state") == "5" for key in stack.redis.keys()
+                   if key.startswith("daiv-sandbox:session:"))
+    with sqlite3.connect(f"file:{stack.home}/state/sessions.db?mode=ro", uri=True, timeout=5) as db:
+        return db.execute("SELECT count(*) FROM sessions WHERE state = 5").fetchone()[0]
+
+
+def full(stack, count):
+    eventually(lambda: waiting(stack) == count, 30, f"{count} sessions in the pool: {waiting(stack)}")
+    return pooled(stack)
+
+
+@pytest.fixture(scope="module")
+def warm(start_stack):
+    stack = start_stack(WARM_POOL=POOL, MIN_WORKERS=2)
+    full(stack, 4)
+    yield stack
+    finish(stack)
+
+
+def test_a_create_takes_a_pooled_session_and_the_pool_is_filled_again(warm):
+    before = full(warm, 4)
+    session = warm.create()
+    assert session.id in before
+    assert session.out("echo ok; pwd") == "ok\n/repo"
+    assert session.id not in full(warm, 4)
+    assert session.close().status_code == 204
+    assert not warm.docker.exists(session.container)
+
+
+def test_a_pooled_pair_makes_patches(warm):
+    before = full(warm, 4)
+    session = warm.create(extract_patch=True).seeded(repo=tar({"file": b"seeded\n"}))
+    assert session.id in before
+    assert b"+more" in session.turn("echo more >> file")
+    assert session.close().status_code == 204
+
+
+def test_a_pooled_session_has_the_environment_that_was_asked_for(warm):
+    before = full(warm, 4)
+    session = warm.create(environment={"A": "it's b", "HOME": "/tmp"})
+    assert session.id in before
+    assert session.out('echo "$A $HOME"') == "it's b /tmp"
+    plain = warm.create()
+    assert plain.out('echo "[$A]"') == "[]"
+
+
+def test_a_pooled_session_has_the_limits_that_were_asked_for(warm):
+    before = full(warm, 4)
+    session = warm.create(memory_bytes=64 * 1024 * 1024, cpus=0.5)
+    assert session.id in before
+    host = warm.docker.inspect(session.container)["HostConfig"]
+    assert (host["Memory"], host["MemorySwap"], host["NanoCpus"]) == (64 * 1024 * 1024, 64 * 1024 * 1024, 500000000)
+    assert session.out("echo ok") == "ok"
+
+
+def test_other_options_and_images_are_made_the_long_way(warm):
+    before = full(warm, 4)
+    for options in {"image": BUSYBOX}, {"network_enabled": True}, {"ephemeral": True}:
+        session = warm.create(**options)
+        assert session.id not in before
+        assert session.out("echo ok") == "ok"
+        session.close()
+
+
+def test_an_empty_pool_is_no_reason_to_fail(warm):
+    full(warm, 4)
+    sessions = in_parallel(lambda _: warm.create(), range(6))
+    assert len({session.id for session in sessions}) == 6
+    assert in_parallel(lambda session: session.out("echo ok"), sessions) == ["ok"] * 6
+    for session in sessions:
+        session.close()
+
+
+def test_a_dead_pooled_container_is_not_handed_out(warm):
+    before = full(warm, 4)
+    for sid in before:
+        warm.docker.kill(f"sandboxd-{sid}")
+    session = warm.create()
+    assert session.id not in before
+    assert session.out("echo ok") == "ok"
+
+
+def test_a_pooled_session_is_nobodys_until_it_is_claimed(warm):
+    sid = sorted(full(warm, 4))[0]
+    assert warm.http.post(f"/session/{sid}/", json={"commands": ["true"]}).status_code == 404
+    assert warm.http.delete(f"/session/{sid}/").status_code == 204
+    assert warm.docker.exists(f"sandboxd-{sid}")
+
+
+def test_dead_containers_are_replaced_by_the_next_sweep(make_stack):
+    stack = make_stack(WARM_POOL=f"{DEBIAN}=1", SWEEP_SECONDS="0.5", MIN_WORKERS=1)
+    sid, = full(stack, 1)
+    stack.docker.kill(f"sandboxd-{sid}")
+    eventually(lambda: len(pooled(stack)) == 1 and sid not in pooled(stack), 20)
+    eventually(lambda: not stack.docker.exists(f"sandboxd-{sid}"), 10)
+
+
+def test_a_newer_image_replaces_what_the_pool_has(make_stack):
+    stack = make_stack(WARM_POOL="sandboxd/pool-test:1=1", SWEEP_SECONDS="0.5", MIN_WORKERS=1)
+    try:
+        stack.docker.command("tag", DEBIAN, "sandboxd/pool-test:1")
+        sid, = eventually(lambda: pooled(stack), 30)
+        stack.docker.command("tag", BUSYBOX, "sandboxd/pool-test:1")
+        eventually(lambda: pooled(stack) and sid not in pooled(stack), 30)
+        assert stack.create("sandboxd/pool-test:1").out("busybox true; echo $?").endswith("0")
+    finally:
+        stack.close_since(0)
+        stack.docker.command("rmi", "-f", "sandboxd/pool-test:1", check=False)
+
+
+def test_the_pool_is_adopted_by_the_next_start(make_stack):
+    stack = make_stack(WARM_POOL=f"{DEBIAN}=2", MIN_WORKERS=1)
+    before = full(stack, 2)
+    stack.down()
+    stack.up()
+    assert stack.create().id in before
+    stack.close_since(0)
+
+
+def test_a_pool_that_is_not_wanted_any_more_goes(make_stack):
+    stack = make_stack(WARM_POOL=f"{DEBIAN}=1", SWEEP_SECONDS="0.5", MIN_WORKERS=1)
+    before = full(stack, 1)
+    stack.down()
+    stack.env["DAIV_SANDBOX_WARM_POOL"] = f"{BUSYBOX}=1"
+    stack.up()
+    eventually(lambda: len(pooled(stack)) == 1 and not before & pooled(stack), 20)
+    stack.down()
+    del stack.env["DAIV_SANDBOX_WARM_POOL"]
+    stack.up()
+    eventually(lambda: not stack.docker.containers(f"sandboxd.instance={stack.instance}"), 20)
+
+
+def test_a_janitor_killed_while_it_fills_leaves_nothing(make_stack):
+    stack = make_stack(WARM_POOL=f"{DEBIAN}=3;patch", SWEEP_SECONDS="1", MIN_WORKERS=1)
+    for _ in range(3):
+        janitor, = eventually(lambda: stack.children("janitor"), 10)
+        os.kill(janitor, signal.SIGKILL)
+        eventually(lambda: [pid for pid in stack.children("janitor") if pid != janitor], 10)
+    full(stack, 3)
+    eventually(lambda: len(stack.docker.containers(f"sandboxd.instance={stack.instance}")) == 6, 20)
+
+
+def test_two_replicas_fill_one_pool_and_both_take_from_it(make_replicas):
+    one, two = make_replicas(2, WARM_POOL=f"{DEBIAN}=3")
+    before = full(one, 3)
+    time.sleep(1)  # not for anything to happen, but for nothing more to happen
+    assert waiting(one) == 3 and len(pooled(one)) == 3
+    sessions = [one.create(), two.create()]
+    assert {session.id for session in sessions} < before
+    eventually(lambda: waiting(two) == 3, 30)
+    for session in sessions:
+        assert session.out("echo ok") == "ok"
+        session.close()
+
+
+@pytest.mark.parametrize("value", ["debian", "debian=0", "debian=1;patches", "debian=1,debian=2"])
+def test_a_wrong_setting_is_told_at_start(warm, value):
+    home = warm.home + "-wrong"
+    done = script("up", env={**warm.env, "DAIV_SANDBOX_HOME": home, "DAIV_SANDBOX_PORT": str(free_port()),
+                               "DAIV_SANDBOX_WARM_POOL": value}, check=False)
+    shutil.rmtree(home, ignore_errors=True)
+    assert done.returncode != 0
+    assert "DAIV_SANDBOX_WARM_POOL" in done.stdout + done.stderr
+
+
+def test_hits_and_misses_are_counted(make_stack):
+    port = free_port()
+    stack = make_stack(WARM_POOL=f"{DEBIAN}=1", METRICS_LISTEN=f"127.0.0.1:{port}", MIN_WORKERS=1)
+    full(stack, 1)
+    stack.create()
+    text = httpx.get(f"http://127.0.0.1:{port}/-/metrics/", trust_env=False).text
+    assert 'sandboxd_pool_claims_total{outcome="hit"} 1' in text
+    assert 'sandboxd_sessions{state="pooled"}' in text
+    stack.close_since(0)
