@@ -68,6 +68,9 @@ $(B)/obj/%.o: src/%.c
 	@echo "  CC    $<"
 	$(Q)$(CC) $(BASEFLAGS) $(DEPCFLAGS) $(CFLAGS) -fPIE -c -o $@ $<
 
+# takes these files into itself
+$(B)/obj/api/docs.o: docs/openapi.json src/api/docs.html
+
 $(B)/tests/%.o: tests/%.c
 	@mkdir -p $(@D)
 	@echo "  CC    $<"

@@ -48,6 +48,8 @@ bool sbx_route_matches(const char *pattern, const char *path, struct sbx_call *c
 
 sbx_handler sbx_handle_health;
 sbx_handler sbx_handle_version;
+sbx_handler sbx_handle_openapi;
+sbx_handler sbx_handle_docs;
 sbx_handler sbx_handle_metrics;
 sbx_handler sbx_handle_create;
 sbx_handler sbx_handle_list;

@@ -8,6 +8,8 @@ static const struct sbx_route ROUTES[] = {
     {"GET", "/-/health", sbx_handle_health, true, SBX_CONTROL},
     {"GET", "/-/version", sbx_handle_version, true, SBX_CONTROL},
     {"GET", "/-/metrics", sbx_handle_metrics, true, SBX_PRIVATE},
+    {"GET", "/openapi.json", sbx_handle_openapi, true, SBX_CONTROL},
+    {"GET", "/docs", sbx_handle_docs, true, SBX_CONTROL},
     {"POST", "/session", sbx_handle_create, false, SBX_WORK},
     {"GET", "/session", sbx_handle_list, false, SBX_WORK},
     {"GET", "/session/{id}", sbx_handle_look, false, SBX_WORK},

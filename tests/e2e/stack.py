@@ -14,6 +14,7 @@ import httpcore
 import httpx
 from httpcore.backends.sync import SyncBackend
 
+from openapi import check_answer
 from support import DEBIAN, ROOT, RUNTIME, Docker, all_pids, eventually, proc_alive, proc_parent, proc_text
 
 KEEP = ("PATH", "VARIANT", "SAN", "CC", "HOME", "LANG", "SANDBOXD_BIN", "SANDBOXD_DOCKER_DIR", "SANDBOXD_CACHE",
@@ -50,6 +51,16 @@ class NoDelay(SyncBackend):
         stream = super().connect_tcp(*args, **kwargs)
         stream.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return stream
+
+
+class Client(httpx.Client):
+    """Holds every answer that is read whole against docs/openapi.yaml."""
+
+    def send(self, request, *, stream=False, **options):
+        response = super().send(request, stream=stream, **options)
+        if not stream:
+            check_answer(response)
+        return response
 
 
 class Session:
@@ -148,7 +159,7 @@ class Stack:
         options.setdefault("timeout", 60)
         transport = httpx.HTTPTransport(trust_env=False)
         transport._pool = httpcore.ConnectionPool(max_connections=200, network_backend=NoDelay())
-        return httpx.Client(base_url=self.url, headers=headers, transport=transport, trust_env=False, **options)
+        return Client(base_url=self.url, headers=headers, transport=transport, trust_env=False, **options)
 
     # --- life ---
 

@@ -1,6 +1,5 @@
 """docs/openapi.yaml holds: it is sound in itself, has the service's routes and fields, and every answer fits its schema."""
 import base64
-import copy
 import json
 import os
 import re
@@ -9,31 +8,13 @@ import uuid
 
 import jsonschema
 import pytest
-import yaml
 
+from openapi import DOC, OPERATIONS, check_answer, must_fit, operation, resolve, template_of, validator
 from support import BUSYBOX, ROOT, Background, eventually, tar
 
-DOC = yaml.safe_load((ROOT / "docs" / "openapi.yaml").read_text())
-METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
-OPERATIONS = [(path, method) for path, item in DOC["paths"].items() for method in METHODS if method in item]
 IDS = [f"{method} {path}" for path, method in OPERATIONS]
 JSON_BODIES = [(path, method) for path, method in OPERATIONS
                if "application/json" in DOC["paths"][path][method].get("requestBody", {}).get("content", {})]
-
-
-def resolve(node):
-    """What a reference stands for; anything else as it is. What stands beside a reference counts for nothing here."""
-    while isinstance(node, dict) and "$ref" in node:
-        ref = node["$ref"]
-        assert ref.startswith("#/"), ref
-        node = DOC
-        for step in ref[2:].split("/"):
-            node = node[step]
-    return node
-
-
-def operation(path, method):
-    return DOC["paths"][path][method]
 
 
 def walk(node, place="#"):
@@ -41,21 +22,6 @@ def walk(node, place="#"):
     children = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
     for key, child in children:
         yield from walk(child, f"{place}/{key}")
-
-
-def validator(schema):
-    """A schema of the document, which may refer to others of it."""
-    whole = {**copy.deepcopy(schema), "components": DOC["components"]}
-    return jsonschema.Draft202012Validator(whole, format_checker=jsonschema.FormatChecker())
-
-
-def fits(schema, value):
-    return validator(schema).is_valid(value)
-
-
-def must_fit(schema, value, what):
-    errors = [f"{list(e.absolute_path)}: {e.message[:300]}" for e in validator(schema).iter_errors(value)]
-    assert not errors, f"{what}: {errors}"
 
 
 def body_schema(path, method):
@@ -70,51 +36,8 @@ def examples_of(media):
         yield name, example["value"]
 
 
-def template_of(url_path):
-    """The path of the document that a request's path is."""
-    bare = url_path.removeprefix("/api/v1").rstrip("/")
-    for path in DOC["paths"]:
-        pattern = re.sub(r"\{\w+\}", "[^/]+", path.rstrip("/").replace("{path}", ".+"))
-        if re.fullmatch(pattern, bare):
-            return path
-    return None
-
-
-def check_answer(response):
-    """One answer of the service against what the document says of it."""
-    request = response.request
-    path = template_of(request.url.path)
-    method = request.method.lower()
-    what = f"{request.method} {request.url.path}: {response.status_code} {response.text[:500]}"
-    if path is None:
-        expected = DOC["components"]["responses"]["OfNginx"]  # any path: 403 or 404
-    elif method not in DOC["paths"][path]:
-        expected = DOC["components"]["responses"]["MethodNotAllowed"]
-        assert response.status_code in (403, 405), what
-    else:
-        expected = operation(path, method)["responses"].get(str(response.status_code))
-        assert expected, f"undocumented status of {what}"
-    expected = resolve(expected)
-    for name, header in expected.get("headers", {}).items():
-        header = resolve(header)
-        if header.get("required"):
-            assert name in response.headers, f"{name} is missing: {what}"
-        if name in response.headers:
-            must_fit(header["schema"], response.headers[name], f"{name} of {what}")
-    assert ("Retry-After" in response.headers) == ("Retry-After" in expected.get("headers", {})), what
-    if "content" not in expected:
-        assert response.content == b"", what
-        return
-    kind = response.headers["content-type"]
-    assert kind in expected["content"], what
-    schema = expected["content"][kind]["schema"]
-    if kind == "application/json":
-        must_fit(schema, response.json(), what)
-    if kind in ("text/event-stream", "application/x-ndjson"):
-        start = "data: " if kind == "text/event-stream" else "{"
-        for line in response.text.splitlines():
-            if line.startswith(start):
-                must_fit(schema, json.loads(line.removeprefix("data: ")), what)
+def fits(schema, value):
+    return validator(schema).is_valid(value)
 
 
 def check_request(response):
@@ -180,7 +103,7 @@ def test_operations_are_whole():
         op = operation(path, method)
         declared = {resolve(p)["name"] for p in DOC["paths"][path].get("parameters", [])}
         assert set(re.findall(r"\{(\w+)\}", path)) == declared, path
-        assert path.endswith(("/", "{path}")) and op["summary"] and "default" in op["responses"]
+        assert path.endswith(("/", "{path}", "/openapi.json", "/docs")) and op["summary"] and "default" in op["responses"]
         for status, response in op["responses"].items():
             assert resolve(response)["description"], (path, status)
             assert re.fullmatch("[2-5][0-9][0-9]|default", status)
@@ -482,3 +405,22 @@ def test_limits_and_a_worker_that_dies(make_stack):
     assert running.result().status_code == 503
     eventually(own.healthy)
     assert http.delete(session.path).status_code == 204
+
+
+# --- served ---
+
+
+@pytest.mark.parametrize("prefix", ["", "/api/v1"])
+def test_the_document_is_served_as_it_is_written(stack, prefix):
+    response = stack.client().get(f"{prefix}/openapi.json")
+    assert response.status_code == 200 and response.headers["content-type"] == "application/json"
+    assert response.json() == json.loads(json.dumps(DOC)), "run scripts/openapi-json"
+
+
+@pytest.mark.parametrize("path", ["/api/v1/docs", "/api/v1/docs/", "/docs"])
+def test_the_page_needs_nothing_from_elsewhere(stack, path):
+    response = stack.client().get(path)
+    assert response.status_code == 200 and response.headers["content-type"] == "text/html; charset=utf-8"
+    assert "default-src 'none'" in response.headers["content-security-policy"]
+    assert not re.findall(r"(?:src|href)\s*=\s*[\"'](?!openapi\.json)|https?://|@import|url\(", response.text)
+    assert "openapi.json" in response.text
