@@ -203,6 +203,7 @@ struct sbx_helper_thread {
     pthread_t id;
     bool run;
     int stop_fd;
+    int done_fd; /* readable when the thread has ended */
     int rc;
 };
 int sbx_helper_begin(struct sbx_helper_thread *thread, struct sbx_engine *engine,

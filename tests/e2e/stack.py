@@ -301,6 +301,7 @@ class Redis:
 
     def __init__(self, *options):
         self.dir = tempfile.mkdtemp(prefix="sbx-redis-", dir="/tmp")
+        os.chmod(self.dir, 0o755)  # the service is not root
         self.port = free_port()
         self.options = options
         self.url = f"redis://127.0.0.1:{self.port}"
@@ -309,7 +310,7 @@ class Redis:
 
     def start(self, *options):
         self.process = subprocess.Popen(
-            ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--unixsocket", f"{self.dir}/redis.sock",
+            ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--unixsocket", f"{self.dir}/redis.sock", "--unixsocketperm", "777",
              "--dir", self.dir, "--save", "", "--appendonly", "no", "--logfile", f"{self.dir}/log", *self.options, *options],
             stdin=subprocess.DEVNULL)
         eventually(self.answers, 20, "redis-server to answer")

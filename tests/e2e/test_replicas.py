@@ -3,14 +3,15 @@ import itertools
 import os
 import pathlib
 import signal
+import subprocess
 import threading
 import time
 
 import httpx
 import pytest
 
-from stack import Session
-from support import DEBIAN, GONE, Background, eventually, in_parallel, tar
+from stack import Session, binary
+from support import BUSYBOX, DEBIAN, GONE, Background, eventually, in_parallel, tar
 
 RETRYABLE = (502, 503)
 
@@ -257,3 +258,179 @@ def test_creates_and_commands_go_on_while_redis_loses_everything_again_and_again
         thread.result()
     assert wrong == []
     eventually(lambda: nothing_left(stacks[0]), 10, f"nothing to be left: {redis.keys()}")
+
+
+# --- a lock is lost ---
+
+QUICK = {"SESSION_LOCK_TTL_SECONDS": "1.5", "SESSION_LOCK_REFRESH_SECONDS": "0.3", "SESSION_LOCK_WAIT_SECONDS": "10"}
+
+
+def refused(response):
+    assert response.status_code in (409, 503), f"{response.status_code} {response.text}"
+    assert "lock" in response.json()["detail"] or "taken over" in response.json()["detail"], response.text
+
+
+def test_a_worker_frozen_past_its_lock_is_refused_and_another_replica_goes_on(make_replicas):
+    one, two = make_replicas(2, **QUICK)
+    session = one.create()
+    running = Background(session.post, ["echo first >> log; until [ -e go ]; do sleep 0.01; done; echo late >> log", "echo later >> log"])
+    pid = one.working_pid(session.id)
+    eventually(lambda: one.docker.command("exec", session.container, "test", "-e", "/repo/log", check=False).returncode == 0, 5)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        assert at(two, session).post(["echo second >> log; touch go; sleep 0.2"]).status_code == 200
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    refused(running.result(20))
+    assert "retry-after" in running.result().headers
+    assert at(two, session).out("cat log").split() == ["first", "second"]
+    assert session.out("cat log").split() == ["first", "second"]
+
+
+def test_writes_of_a_worker_frozen_past_its_lock_are_refused_by_the_agent(make_replicas):
+    one, two = make_replicas(2, **QUICK)
+    session = one.create()
+    mine = [(f"/repo/f{n}", b"a" * 200_000) for n in range(60)]
+    frozen = 0
+    for delay in (0, 0, 0.005, 0.02, 0.05):
+        writing = Background(session.files, mine)
+        while not (pid := one.lock_holder(session.id)) and writing.running():
+            pass
+        threading.Event().wait(delay)
+        if not pid or not writing.running():
+            continue
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            held = one.lock_holder(session.id) == pid
+            for path, _ in mine:
+                at(two, session).write(path, b"b")
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        if not held:  # it had written everything
+            writing.result(20)
+            continue
+        frozen += 1
+        with pytest.raises(AssertionError, match="409|503"):
+            writing.result(20)
+        assert at(two, session).out("cat f* | tr -d b | wc -c; cat f* | wc -c").split() == ["0", "60"]
+    assert frozen >= 2
+
+
+# --- Redis is away ---
+
+
+def unavailable(stack, session):
+    """Every request that needs Redis is refused at once; version needs nothing."""
+    for ask in (lambda: stack.post_session(base_image=BUSYBOX), lambda: session.post(["true"]), session.close,
+                lambda: session.post_files([{"path": "/repo/a", "content": "", "mode": 420}]), lambda: session.seed(repo=tar({})),
+                lambda: stack.http.get("/-/health/")):
+        begun = time.monotonic()
+        response = ask()
+        assert response.status_code == 503, f"{response.status_code} {response.text}"
+        assert response.headers["retry-after"] and response.headers["content-type"] == "application/json"
+        assert time.monotonic() - begun < 2.5
+    assert stack.http.get("/-/health/").json() == {"detail": "Session store is not responding"}
+    assert stack.http.get("/-/version/").status_code == 200
+
+
+def outage_killed(redis):
+    redis.stop()
+    return redis.start
+
+
+def outage_frozen(redis):
+    redis.freeze()
+    return redis.thaw
+
+
+def outage_full(redis):
+    assert redis.ask("CONFIG", "SET", "maxmemory", 1) == "OK"
+    return lambda: redis.ask("CONFIG", "SET", "maxmemory", 0)
+
+
+def outage_read_only(redis):
+    assert redis.ask("REPLICAOF", "127.0.0.1", 1) == "OK"
+    return lambda: redis.ask("REPLICAOF", "NO", "ONE")
+
+
+def outage_busy(redis):
+    """A script of somebody else that does not end."""
+    assert redis.ask("CONFIG", "SET", "busy-reply-threshold", 50) == "OK"
+    Background(redis.ask, "EVAL", "while true do end", 0, timeout=60)
+    eventually(lambda: str(redis.ask("GET", "x")).startswith("-BUSY"), 5)
+    return lambda: redis.ask("SCRIPT", "KILL")
+
+
+@pytest.mark.parametrize("outage", [outage_killed, outage_frozen, outage_full, outage_read_only, outage_busy])
+def test_while_redis_is_away_requests_are_refused_at_once_and_running_commands_finish(make_redis, make_stack, outage):
+    stack = make_stack(redis=make_redis(), MIN_WORKERS=4, SESSION_LOCK_TTL_SECONDS=60, SESSION_LOCK_REFRESH_SECONDS="0.3")
+    session, idle = stack.create(), stack.create()
+    running = Background(session.post, ["touch /tmp/started; until [ -e /tmp/go ]; do sleep 0.02; done; echo done"])
+    eventually(lambda: stack.docker.command("exec", session.container, "test", "-e", "/tmp/started", check=False).returncode == 0)
+    before = len(stack.docker.containers(f"sandboxd.instance={stack.instance}"))
+    back = outage(stack.redis)
+    try:
+        unavailable(stack, idle)
+        assert running.running()
+        stack.docker.command("exec", session.container, "touch", "/tmp/go")
+        assert running.result(20).json()["results"][0]["output"] == "done\n"
+        assert len(stack.docker.containers(f"sandboxd.instance={stack.instance}")) == before
+    finally:
+        back()
+    eventually(stack.healthy, 5)
+    eventually(lambda: idle.post(["true"]).status_code == 200, 5)
+    assert idle.seed(repo=tar({"a": b"a"})).status_code == 204
+    eventually(lambda: session.post(["true"]).status_code in (200, 409), 5)
+    stack.create().close()
+
+
+def test_a_lock_that_cannot_be_refreshed_ends_its_request_before_another_could_have_it(make_redis, make_stack):
+    stack = make_stack(redis=make_redis(), SESSION_LOCK_TTL_SECONDS="3", SESSION_LOCK_REFRESH_SECONDS="0.5")
+    session = stack.create()
+    begun = time.monotonic()
+    running = Background(session.post, ["sleep 1000"])
+    stack.working_pid(session.id)
+    stack.redis.stop()
+    response = running.result(10)
+    lasted = time.monotonic() - begun
+    stack.redis.start()
+    assert response.status_code == 503 and "lock" in response.json()["detail"]
+    assert 1 < lasted < 4
+    eventually(lambda: session.post(["true"]).status_code == 200, 5)
+
+
+def test_workers_that_start_while_redis_is_away_serve_when_it_is_back(make_redis, make_stack):
+    stack = make_stack(redis=make_redis())
+    session = stack.create()
+    stack.redis.stop()
+    for pid in stack.children("worker") + stack.children("control"):
+        os.kill(pid, signal.SIGKILL)
+    eventually(lambda: len(stack.children("worker")) >= 2 and len(stack.children("control")) == 2, 10)
+    unavailable(stack, session)
+    stack.redis.start()
+    eventually(lambda: session.post(["true"]).status_code == 200, 5)
+
+
+def test_a_redis_url_that_cannot_be_used_is_refused_at_the_start(make_stack):
+    for url in ("rediss://localhost", "redis://localhost:port", "redis://localhost/name", "unix://relative"):
+        done = subprocess.run([binary(), "--check-config"], capture_output=True, text=True,
+                              env={"DAIV_SANDBOX_API_KEY": "k", "DAIV_SANDBOX_REDIS_URL": url, "PATH": os.environ["PATH"]})
+        assert done.returncode == 78 and "DAIV_SANDBOX_REDIS_URL" in done.stderr and "no TLS" in done.stderr
+
+
+@pytest.mark.parametrize("form", ["redis://:{password}@127.0.0.1:{port}/3", "redis://someone:{password}@localhost:{port}",
+                                  "unix://someone:{password}@{dir}/redis.sock?db=2"])
+def test_forms_of_the_url_each_through_a_reconnect(make_redis, make_stack, form):
+    redis = make_redis()
+
+    def guard():
+        redis.ask("ACL", "SETUSER", "someone", "on", ">pass word", "~daiv-sandbox:*", "+@all")
+        redis.ask("CONFIG", "SET", "requirepass", "pass word")
+
+    guard()
+    stack = make_stack(redis=redis, REDIS_URL=form.format(password="pass%20word", port=redis.port, dir=redis.dir))
+    session = stack.create()
+    redis.stop()
+    redis.start()
+    guard()
+    assert served(lambda: session.post(["echo back"])).json()["results"][0]["output"] == "back\n"
