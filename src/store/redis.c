@@ -9,11 +9,10 @@
 #include <poll.h>
 #include <sha1.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-/* Health has two seconds to answer in all, and so has a request that cannot be served. */
 #define CONNECT_MS 500
-#define COMMAND_MS 1300
 
 /* How long a Redis that did not answer is not asked again, from a wait of this length on. */
 #define DOWN_MS 250
@@ -66,7 +65,7 @@ static redisReply *exchange(struct sbx_redis *store, int argc, const char **argv
     if (reply)
         return reply;
     if (store->ctx->err == REDIS_ERR_IO && errno == EAGAIN)
-        sbx_err_set(&failure, SBX_ERR_UNAVAILABLE, "redis: no answer within %d ms", COMMAND_MS);
+        sbx_err_set(&failure, SBX_ERR_UNAVAILABLE, "redis: no answer within %d ms", SBX_REDIS_COMMAND_MS);
     else
         sbx_err_set(&failure, SBX_ERR_UNAVAILABLE, "redis: %s",
                     store->ctx->err ? store->ctx->errstr : "no answer");
@@ -92,7 +91,7 @@ static redisReply *checked(struct sbx_redis *store, redisReply *reply, struct sb
 static int dial(struct sbx_redis *store, struct sbx_err *err)
 {
     const struct timeval connect_time = {CONNECT_MS / 1000, CONNECT_MS % 1000 * 1000};
-    const struct timeval command_time = {COMMAND_MS / 1000, COMMAND_MS % 1000 * 1000};
+    const struct timeval command_time = {SBX_REDIS_COMMAND_MS / 1000, SBX_REDIS_COMMAND_MS % 1000 * 1000};
     const struct sbx_redis_url *url = &store->url;
     store->ctx = url->is_unix ? redisConnectUnixWithTimeout(url->address, connect_time)
                               : redisConnectWithTimeout(url->address, url->port, connect_time);
@@ -105,6 +104,20 @@ static int dial(struct sbx_redis *store, struct sbx_err *err)
         return sbx_err_sys(err, SBX_ERR_UNAVAILABLE, errno, "connection to redis");
     if (!url->is_unix)
         (void)redisEnableKeepAlive(store->ctx);
+    return 0;
+}
+
+static int learn_clock(struct sbx_redis *store, struct sbx_err *err)
+{
+    const char *argv[1] = {"TIME"};
+    SBX_REDIS_AUTO_REPLY redisReply *reply = checked(store, exchange(store, 1, argv, err), err);
+    if (!reply)
+        return -1;
+    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2)
+        return sbx_err_set(err, SBX_ERR_UNAVAILABLE, "redis: unexpected answer of type %d", reply->type);
+    int64_t wall_ms =
+        strtoll(reply->element[0]->str, NULL, 10) * 1000 + strtoll(reply->element[1]->str, NULL, 10) / 1000;
+    store->clock_ms = wall_ms - sbx_now_ms();
     return 0;
 }
 
@@ -210,7 +223,8 @@ int sbx_redis_connect(struct sbx_redis *store, struct sbx_err *err)
     struct sbx_err failure = store->down;
     if (begun >= store->down_until_ms) {
         failure = (struct sbx_err)SBX_ERR_INIT;
-        if (dial(store, &failure) == 0 && greet(store, &failure) == 0 && learn_instance(store, &failure) == 0)
+        if (dial(store, &failure) == 0 && greet(store, &failure) == 0 && learn_clock(store, &failure) == 0 &&
+            learn_instance(store, &failure) == 0)
             return 0;
         give_up(store, begun, &failure);
     }

@@ -21,6 +21,10 @@
 #define SBX_REDIS_INSTANCE SBX_REDIS_PREFIX "instance"
 #define SBX_REDIS_PING     SBX_REDIS_PREFIX "ping"
 
+/* Longest wait for an answer. Health has two seconds to answer in all, and so has a request that cannot be
+ * served. */
+#define SBX_REDIS_COMMAND_MS 1300
+
 /* Arguments of a command or script, EVALSHA's own three not counted. */
 #define SBX_REDIS_MAX_ARGS 64
 
@@ -29,6 +33,7 @@ struct sbx_redis {
     struct sbx_redis_url url;
     redisContext *ctx; /* NULL while there is no connection: the next use makes one */
     int64_t lock_ttl_ms;
+    int64_t clock_ms; /* what Redis' wall clock is ahead of our monotonic one */
     char replica[64];
     char dir[PATH_MAX]; /* of the instance's copy; "" none */
     char process[48];   /* who takes locks: "<pid>.<start time>" */

@@ -58,7 +58,7 @@ static void make_token(const struct sbx_redis *store, struct sbx_lock *lock)
         n += snprintf(lock->token + n, sizeof(lock->token) - (size_t)n, "%02x", random[i]);
 }
 
-/* When the answer is lost the lock may have been granted to nobody: it is free again after its TTL, or when
+/* When the answer is lost on its way the lock was granted to nobody: it is free again after its TTL, or when
  * this process ends. */
 int sbx_redis_try_lock(struct sbx_store *store, struct sbx_lock *lock, struct sbx_err *err)
 {
@@ -67,8 +67,16 @@ int sbx_redis_try_lock(struct sbx_store *store, struct sbx_lock *lock, struct sb
     struct sbx_redis_number ttl = sbx_redis_number(self(store)->lock_ttl_ms);
     int64_t before = sbx_now_ms();
     long long fence;
-    if (run(self(store), SBX_REDIS_DO_LOCK, lock->id, lock->token, ttl.text, NULL, &fence, err) < 0)
+    /* A Redis that was frozen carries out what it finds in its sockets: too late, for nobody. */
+    if (sbx_redis_connect(self(store), err) < 0)
         return -1;
+    struct sbx_redis_number until = sbx_redis_number(before + self(store)->clock_ms + SBX_REDIS_COMMAND_MS);
+    if (run(self(store), SBX_REDIS_DO_LOCK, lock->id, lock->token, ttl.text, until.text, &fence, err) < 0)
+        return -1;
+    if (fence < 0) { /* or its clock was set: learn it again */
+        sbx_redis_disconnect(self(store));
+        return sbx_err_set(err, SBX_ERR_UNAVAILABLE, "redis: the answer came too late");
+    }
     lock->fence = (uint64_t)fence;
     lock->until_ms = before + self(store)->lock_ttl_ms;
     return fence ? 1 : 0;

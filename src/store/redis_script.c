@@ -149,11 +149,13 @@ static const char release[] =
     "if redis.call('GET', KEYS[1]) ~= ARGV[2] then return 0 end\n"
     "return redis.call('DEL', KEYS[1])";
 
-/* The fence, or 0 when another holds the lock. Fences are kept for a day: later the clock is ahead of them.
+/* The fence, or 0 when another holds the lock, or -1 when it is later than ARGV[4] (ms): nobody waits for the
+ * answer any more.  Fences are kept for a day: later the clock is ahead of them.
  */
 static const char lock[] =
-    "if not redis.call('SET', KEYS[1], ARGV[2], 'NX', 'PX', ARGV[3]) then return 0 end\n"
     "local now = redis.call('TIME')\n"
+    "if now[1] * 1000 + now[2] / 1000 > tonumber(ARGV[4]) then return -1 end\n"
+    "if not redis.call('SET', KEYS[1], ARGV[2], 'NX', 'PX', ARGV[3]) then return 0 end\n"
     "local last = tonumber(redis.call('GET', KEYS[2]) or 0)\n"
     "local fence = math.max(now[1] * 1000000 + now[2], last + 1)\n"
     "redis.call('SET', KEYS[2], string.format('%.0f', fence), 'EX', 86400)\n"
