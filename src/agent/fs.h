@@ -85,6 +85,12 @@ bool fs_match_entry(const char *pattern, const char *path, const char *name);
  * look at the rest. "" when there is none; *whole: it is all of the expression. */
 void fs_literal(const char *expression, char out[FS_LITERAL_MAX + 1], bool *whole);
 
+/* fs_scan.c: false for an expression that is left to regexec alone, or that matches everywhere. */
+bool fs_scan_compile(const char *expression);
+/* A byte within the first line of [from, end) that may match what was compiled; NULL: none does. from begins
+ * a line. */
+const char *fs_scan(const char *from, const char *end);
+
 /* fs_walk.c: directory entries in the order of their names. */
 struct fs_entry {
     uint32_t name; /* in the list's text */

@@ -13,13 +13,15 @@
 
 #define CHUNK          (256UL * 1024)
 #define LINE_MAX_BYTES (16UL * 1024 * 1024) /* a file with a longer line is passed over from there */
-#define SHOWN          2000                 /* bytes of a line in the answer */
+#define LITERAL_MIN    3
+#define SHOWN          2000 /* bytes of a line in the answer */
 
 static struct {
     regex_t regex;
     char literal[FS_LITERAL_MAX + 1];
     size_t literal_len;
     bool whole; /* the literal is all there is */
+    bool scan;  /* fs_scan finds candidates */
     const char *glob;
     const char *base;
     const char *path; /* of the file at hand, below base; NULL: base itself */
@@ -75,18 +77,29 @@ static const char *line_end(const char *at, const char *end)
     return newline ? newline : end;
 }
 
+/* Somewhere in the first line that may match. */
+static const char *candidate(const char *from, const char *end)
+{
+    if (grep.literal_len > 0)
+        return memmem(from, (size_t)(end - from), grep.literal, grep.literal_len);
+    return grep.scan ? fs_scan(from, end) : find(from, end);
+}
+
+static bool is_certain(void)
+{
+    return grep.literal_len > 0 ? grep.whole : !grep.scan;
+}
+
 /* Whole lines, without the newline of the last. false: enough. */
 static bool search(const char *from, const char *end)
 {
     for (;;) {
-        const char *hit = grep.literal_len > 0
-                              ? memmem(from, (size_t)(end - from), grep.literal, grep.literal_len)
-                              : find(from, end);
+        const char *hit = candidate(from, end);
         if (!hit)
             return true;
         const char *line = line_start(from, hit);
         const char *stop = line_end(hit, end);
-        if ((grep.literal_len == 0 || grep.whole || find(line, stop)) && !put_match(line, stop))
+        if ((is_certain() || find(line, stop)) && !put_match(line, stop))
             return false;
         if (stop == end)
             return true;
@@ -176,6 +189,9 @@ static void compile(const char *expression)
     }
     fs_literal(expression, grep.literal, &grep.whole);
     grep.literal_len = strlen(grep.literal);
+    grep.scan = !grep.whole && grep.literal_len < LITERAL_MIN && fs_scan_compile(expression);
+    if (grep.scan) /* text that is everywhere tells nothing */
+        grep.literal_len = 0;
 }
 
 void fs_op_grep(char **argv)

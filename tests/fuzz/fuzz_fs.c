@@ -13,6 +13,7 @@
 /* Compiled in: the agent is a program of its own. */
 #include "agent/fs_literal.c"
 #include "agent/fs_match.c"
+#include "agent/fs_scan.c"
 
 static int see(void *arg, const struct sbx_field *field, struct sbx_err *err)
 {
@@ -74,8 +75,14 @@ static void literals(const char *expression, const char *line)
     fs_literal(expression, literal, &whole);
     if (regcomp(&regex, expression, REG_EXTENDED | REG_NEWLINE) != 0)
         return;
+    bool scanned = fs_scan_compile(expression);
     bool matches = regexec(&regex, line, 0, NULL, 0) == 0;
     FUZZ_CHECK(!matches || strstr(line, literal));
+    if (scanned) {
+        const char *hit = fs_scan(line, line + strlen(line));
+        FUZZ_CHECK(!matches || hit);
+        FUZZ_CHECK(!hit || (hit >= line && hit < line + strlen(line)));
+    }
     FUZZ_CHECK(!whole || matches == (strstr(line, expression) != NULL));
     regfree(&regex);
 }
