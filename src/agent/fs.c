@@ -32,7 +32,7 @@ int64_t fs_number(const char *text)
     return value;
 }
 
-noreturn void fs_run(char **argv)
+_Noreturn void fs_run(char **argv)
 {
     const struct rlimit memory = {MEMORY_MAX, MEMORY_MAX};
     (void)setrlimit(RLIMIT_AS, &memory);

@@ -14,7 +14,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdnoreturn.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 
@@ -23,7 +22,7 @@
 #define FS_LITERAL_MAX 255
 
 /* fs.c: run the operation argv[0] with its arguments (wire.h) and end the process. */
-noreturn void fs_run(char **argv);
+_Noreturn void fs_run(char **argv);
 /* The number that text is; INVALID when it is none. */
 int64_t fs_number(const char *text);
 
@@ -33,10 +32,10 @@ void fs_put_text(uint8_t tag, const char *text);
 void fs_put_u64(uint8_t tag, uint64_t value);
 void fs_flush(void);
 /* The last fields, and the end of the process. */
-noreturn void fs_done(void);
-noreturn void fs_fail(enum sbx_fs_code code, const char *message);
+_Noreturn void fs_done(void);
+_Noreturn void fs_fail(enum sbx_fs_code code, const char *message);
 /* The failure that an errno stands for; about: a path or NULL. */
-noreturn void fs_fail_errno(int err, const char *about);
+_Noreturn void fs_fail_errno(int err, const char *about);
 /* Removed when the process ends in failure. dir -1: none. */
 void fs_temporary(int dir, const char *name);
 

@@ -67,7 +67,7 @@ void fs_temporary(int dir, const char *name)
     text_join(temporary, sizeof(temporary), name, NULL);
 }
 
-static noreturn void end(enum sbx_fs_code code, const char *message)
+static _Noreturn void end(enum sbx_fs_code code, const char *message)
 {
     uint8_t value[4] = {(uint8_t)code, 0, 0, 0};
     if (message)
@@ -77,12 +77,12 @@ static noreturn void end(enum sbx_fs_code code, const char *message)
     _exit(0);
 }
 
-noreturn void fs_done(void)
+_Noreturn void fs_done(void)
 {
     end(SBX_FS_OK, NULL);
 }
 
-noreturn void fs_fail(enum sbx_fs_code code, const char *message)
+_Noreturn void fs_fail(enum sbx_fs_code code, const char *message)
 {
     if (temporary_dir >= 0)
         (void)!unlinkat(temporary_dir, temporary, 0);
@@ -116,7 +116,7 @@ static enum sbx_fs_code code_of(int err)
     }
 }
 
-noreturn void fs_fail_errno(int err, const char *about)
+_Noreturn void fs_fail_errno(int err, const char *about)
 {
     char message[PATH_MAX + 128];
     text_join(message, sizeof(message), text_errno(err), about ? ": " : "", about ? about : "", NULL);

@@ -85,7 +85,8 @@ static void go_up(void)
     char *slash = strrchr(walk.done, '/');
     if (!slash)
         fs_fail(SBX_FS_INVALID_PATH, OUTSIDE);
-    *slash = '\0';
+    else
+        *slash = '\0';
     text_join(up, sizeof(up), walk.done[0] ? walk.done : "/", NULL);
     prepend(up);
 }

@@ -118,19 +118,18 @@ static void put_content(int fd, uint64_t size)
     }
 }
 
-static bool put_file(int dir, const char *name, struct member *member)
+static bool put_file(int dir, const char *name, const char *path)
 {
     struct stat st;
+    struct member member = {.path = path, .target = "", .st = &st, .type = '0'};
     int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0)
         return false;
     bool good = fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
     if (good) {
-        member->st = &st;
-        member->type = '0';
-        member->size = (uint64_t)st.st_size;
-        put_member(member);
-        put_content(fd, member->size);
+        member.size = (uint64_t)st.st_size;
+        put_member(&member);
+        put_content(fd, member.size);
     }
     close(fd);
     return good;
@@ -162,8 +161,7 @@ static bool put_other(int dir, const char *name, const char *path, unsigned char
 static bool visit(struct fs_walk *walk, int dir, const char *name, const char *path, unsigned char type)
 {
     uint64_t *skipped = walk->arg;
-    struct member member = {.path = path, .target = ""};
-    bool good = type == DT_REG                     ? put_file(dir, name, &member)
+    bool good = type == DT_REG                     ? put_file(dir, name, path)
                 : type == DT_DIR || type == DT_LNK ? put_other(dir, name, path, type)
                                                    : false;
     if (type == DT_DIR && good && faccessat(dir, name, R_OK | X_OK, 0) < 0)

@@ -27,7 +27,7 @@ struct member {
     char type;
 };
 
-static noreturn void broken(void)
+static _Noreturn void broken(void)
 {
     fs_fail(SBX_FS_EXEC_FAILED, "the archive is broken");
 }
@@ -62,10 +62,10 @@ static void skip_padding(int64_t size)
 /* The content of a member that says what the next one's name is. */
 static void read_long(char out[PATH_MAX], int64_t size)
 {
-    if (size < 1 || size > PATH_MAX)
+    if (size < 1 || size >= PATH_MAX)
         broken();
+    memset(out, 0, PATH_MAX);
     read_exactly(out, (size_t)size);
-    out[size - 1] = '\0';
     skip_padding(size);
 }
 

@@ -125,7 +125,8 @@ static void give_to_user(const char *path)
     (void)!lchown(path, user.uid, user.gid);
 }
 
-/* Another name for the same places. What an image has there already stays, unless it is an empty directory. */
+/* Another name for the same places. What an image has there already stays, unless it is an empty directory.
+ */
 static void make_workspace(void)
 {
     make_directory("/workspace");

@@ -219,7 +219,7 @@ static int work(struct job *job, const struct operation *op, struct sbx_fs_answe
 {
     struct sbx_call *call = job->call;
     struct sbx_session session;
-    struct sbx_fs_result result;
+    struct sbx_fs_result result = {.code = SBX_FS_OK};
     struct sbx_fs fs = {.args = job->args,
                         .input = op->input ? job->input : NULL,
                         .input_len = job->input_len,
