@@ -151,6 +151,7 @@ class Service:
         start = head("POST", "/api/v1" + path, len(first) + len(archive) + len(last),
                      f"multipart/form-data; boundary={boundary}", f"X-API-Key: {self.key}\r\n")
         checked("POST", path, *self.connection.exchange(start + first, archive, last))
+        self.connection.clean = False  # the answer may come before nginx has read the last bytes; then it hangs up
 
     def close(self, session):
         self.call("DELETE", f"/session/{session}/")
