@@ -2,6 +2,8 @@
 import json
 import threading
 
+import httpx
+
 from support import eventually
 
 
@@ -16,6 +18,7 @@ class Follower:
         self.keepalives = 0
         self.status = None
         self.left = False
+        self.broke = False
 
     def lines(self):
         with self.http.stream("GET", self.url, params=self.params, headers=self.headers, timeout=90) as response:
@@ -57,13 +60,16 @@ class Follower:
     def follow(self, until=None):
         """Take events to the end of the stream, or until a condition holds; returns self."""
         self.id = None
-        for line in self.lines():
-            event = self.take(line)
-            if event:
-                self.events.append(event)
-                if until and until(self):
-                    self.left = True
-                    break
+        try:
+            for line in self.lines():
+                event = self.take(line)
+                if event:
+                    self.events.append(event)
+                    if until and until(self):
+                        self.left = True
+                        break
+        except httpx.TransportError:
+            self.broke = True
         return self
 
     def in_thread(self, until=None):

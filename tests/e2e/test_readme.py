@@ -27,7 +27,7 @@ def answers(stack):
 
 
 def test_every_example_succeeds(answers):
-    assert len(answers) == 8
+    assert len(answers) == 9
     for example, output, errors in answers:
         assert '"detail"' not in output, (example, output)
         assert errors == "", (example, errors)
@@ -43,7 +43,9 @@ def test_the_examples_do_what_the_text_says(answers):
     assert edited == {"occurrences": 1, "error": None}
     assert found["matches"] == [{"path": "/repo/hello.txt", "line": 1, "text": "hello, world"}]
     assert answers[5][1].startswith(README[:20]) and answers[5][1].endswith("README.md\n")
-    assert json.loads(answers[6][1].splitlines()[0])["patch"]
+    assert answers[6][1].startswith('{"accepted":5,"eof":false}')
+    assert '"data":"done\\n"' in answers[6][1] and '"exit_code":0' in answers[6][1]
+    assert json.loads(answers[7][1].splitlines()[0])["patch"]
 
 
 def test_the_settings_table_is_the_programs_own():
