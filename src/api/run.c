@@ -269,6 +269,7 @@ static int answer_as_asked(struct sbx_call *call, struct sbx_run *run, struct sb
     if (rc < 0 && events.started)
         sbx_events_fail(&events, err);
     sbx_events_done(&events);
+    run->events = NULL;
     return rc;
 }
 
