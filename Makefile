@@ -40,7 +40,7 @@ UNITBIN   := $(UNITSRC:tests/unit/%.c=$(B)/unit/%)
 UNITHELP  := $(patsubst %.c,$(B)/%.o,$(filter-out $(UNITSRC),$(wildcard tests/unit/*.c)))
 
 .DEFAULT_GOAL := all
-.PHONY: all up down demo reload units check check-unit check-e2e lint fuzz bench clean install dist
+.PHONY: all up down demo reload units check check-unit check-e2e check-fault lint fuzz bench clean install dist
 .SECONDARY:
 
 all: $(B)/sandboxd $(B)/sandboxd-agent
@@ -101,6 +101,11 @@ $(B)/bin/fuzz_%: $(B)/tests/fuzz/fuzz_%.o $(B)/libsandboxd.a
 	@echo "  LD    $@"
 	$(Q)$(CC) $(CFLAGS) $(LINKFLAGS) -fsanitize=fuzzer -o $@ $^ $(DEPLIBS)
 
+# Kills at random instants under load, on a dockerd of its own: make check-fault FAULT_SECONDS=600 FAULT_SEED=1
+check-fault: all
+	@env -u DOCKER_HOST FAULT_SECONDS="$(or $(FAULT_SECONDS),60)" FAULT_SEED="$(FAULT_SEED)" \
+	    /usr/bin/python3 -m pytest -q -s -p no:cacheprovider tests/fault
+
 up down demo reload bench check lint:
 	@scripts/$@
 
@@ -114,7 +119,7 @@ install: all
 	install -m 0755 $(B)/sandboxd $(DESTDIR)$(PREFIX)/sbin/sandboxd
 	install -m 0755 $(B)/sandboxd-agent $(DESTDIR)$(PREFIX)/libexec/sandboxd/sandboxd-agent
 	install -m 0644 nginx/*.in $(DESTDIR)$(PREFIX)/share/sandboxd/nginx
-	install -m 0644 README.md LICENSE CHANGELOG.md $(wildcard docs/*.md docs/*.yaml docs/*.svg) $(DESTDIR)$(PREFIX)/share/doc/sandboxd
+	install -m 0644 README.md LICENSE CHANGELOG.md $(wildcard docs/*.md docs/*.yaml docs/*.svg docs/*.json) $(DESTDIR)$(PREFIX)/share/doc/sandboxd
 	for unit in sandboxd sandboxd-nginx; do \
 	    sed 's|/usr/local|$(PREFIX)|g' scripts/$$unit.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit.service || exit 1; done
 
