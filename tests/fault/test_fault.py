@@ -10,7 +10,7 @@ import time
 import pytest
 
 from client import work
-from faults import Faults, OwnDockerd
+from faults import Faults
 from stack import Redis, Stack
 from support import eventually
 
@@ -18,13 +18,6 @@ SECONDS = int(os.environ.get("FAULT_SECONDS", "60"))
 SEED = int(os.environ.get("FAULT_SEED") or secrets.randbits(32))
 CLIENTS = 4
 BAD_LOG = r"^.*(?:AddressSanitizer|runtime error:|level=critical|stack smashing|how=\"signal (?:6|11)\").*$"
-
-
-@pytest.fixture(scope="module")
-def dockerd():
-    own = OwnDockerd()
-    yield own
-    own.destroy()
 
 
 @pytest.fixture
