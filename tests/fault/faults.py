@@ -7,7 +7,7 @@ import tempfile
 import time
 
 from stack import base_environment, script
-from support import Docker, all_pids, eventually, proc_alive, proc_text
+from support import Docker, all_pids, eventually, proc_alive, proc_parent, proc_text
 
 
 class OwnDockerd:
@@ -36,11 +36,17 @@ class OwnDockerd:
         for container in docker.get("/containers/json", all="1"):
             docker.http.delete(f"/containers/{container['Id']}", params={"force": "1"})
         self("stop")
-        for name in ("containerd",):
-            for pid in all_pids():
-                if proc_text(pid, "comm").strip() == name and self.dir in proc_text(pid, "cmdline"):
-                    os.kill(pid, signal.SIGKILL)
-        subprocess.run(["rm", "-rf", self.dir], check=False)
+        # What a killed dockerd had started and mounted outlives the next one.
+        for pid in all_pids():
+            if proc_text(pid, "comm").startswith("containerd") and f"{self.dir}/" in proc_text(pid, "cmdline"):
+                for child in [c for c in all_pids() if proc_parent(c) == pid]:
+                    end(child)
+                end(pid)
+        with open("/proc/self/mounts", encoding="utf-8") as mounts:
+            below = [line.split()[1] for line in mounts if line.split()[1].startswith(f"{self.dir}/")]
+        for path in sorted(below, reverse=True):
+            subprocess.run(["umount", "-l", path], check=True)
+        subprocess.run(["rm", "-rf", self.dir], check=True)
 
 
 def end(pid):
