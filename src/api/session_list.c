@@ -66,23 +66,21 @@ static int on_record(void *arg, const struct sbx_record *record)
 
 static int read_filters(struct listing *listing, struct sbx_err *err)
 {
-    for (int got = 1; got == 1;) {
-        struct filter *filter = &listing->filters[listing->n_filters];
-        char extra[FILTER_BYTES];
-        bool full = listing->n_filters == FILTERS_MAX;
-        got = sbx_request_param_nth(listing->call->request, "label", listing->n_filters,
-                                    full ? extra : filter->text, FILTER_BYTES);
-        char *equals = got == 1 && !full ? strchr(filter->text, '=') : NULL;
-        if (got < 0 || (got == 1 && !equals))
+    for (;;) {
+        char text[FILTER_BYTES];
+        int got =
+            sbx_request_param_nth(listing->call->request, "label", listing->n_filters, text, sizeof(text));
+        if (got == 0)
+            return 0;
+        char *equals = got == 1 ? strchr(text, '=') : NULL;
+        if (!equals || listing->n_filters == FILTERS_MAX)
             return sbx_err_set(err, SBX_ERR_INVALID, "label must be name=value, %d times at most",
                                FILTERS_MAX);
-        if (got == 0)
-            break;
+        struct filter *filter = &listing->filters[listing->n_filters++];
         *equals = '\0';
-        filter->value = equals + 1;
-        listing->n_filters++;
+        memcpy(filter->text, text, sizeof(text));
+        filter->value = filter->text + (equals + 1 - text);
     }
-    return 0;
 }
 
 static int read_query(struct listing *listing, char cursor[SBX_UUID_LEN + 1], struct sbx_err *err)
