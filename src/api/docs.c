@@ -2,12 +2,13 @@
  * the program. */
 #include "api/internal.h"
 
-/* An asset as the assembler takes it in: name[] to name_end. */
+/* An asset as the assembler takes it in, and its size. */
 #define ASSET(name, file)                                                                                    \
-    __asm__(".pushsection .rodata\n.globl " #name "\n" #name ":\n.incbin \"" file "\"\n.globl " #name        \
-            "_end\n" #name "_end:\n.byte 0\n.popsection\n");                                                 \
+    __asm__(".pushsection .rodata\n.globl " #name "\n" #name ":\n.incbin \"" file                            \
+            "\"\n1:\n.balign 8\n.globl " #name "_size\n" #name "_size:\n.quad 1b - " #name                   \
+            "\n.popsection\n");                                                                              \
     extern const char name[];                                                                                \
-    extern const char name##_end[]
+    extern const uint64_t name##_size
 
 ASSET(sbx_asset_openapi, "docs/openapi.json");
 ASSET(sbx_asset_page, "src/api/docs.html");
@@ -15,7 +16,7 @@ ASSET(sbx_asset_page, "src/api/docs.html");
 int sbx_handle_openapi(struct sbx_call *call, struct sbx_err *err)
 {
     return sbx_answer(call->request, 200, "application/json", sbx_asset_openapi,
-                      (size_t)(sbx_asset_openapi_end - sbx_asset_openapi), err);
+                      (size_t)sbx_asset_openapi_size, err);
 }
 
 int sbx_handle_docs(struct sbx_call *call, struct sbx_err *err)
@@ -26,5 +27,5 @@ int sbx_handle_docs(struct sbx_call *call, struct sbx_err *err)
         "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'");
     return sbx_answer(call->request, 200, "text/html; charset=utf-8", sbx_asset_page,
-                      (size_t)(sbx_asset_page_end - sbx_asset_page), err);
+                      (size_t)sbx_asset_page_size, err);
 }

@@ -116,31 +116,42 @@ static struct json_object *cut_string(struct json_object *value, size_t *left)
     return cut;
 }
 
+static struct json_object *cut(struct json_object *value, size_t *left);
+
+static struct json_object *cut_array(struct json_object *value, size_t *left)
+{
+    struct json_object *copy = json_object_new_array();
+    for (size_t i = 0; *left > 0 && i < json_object_array_length(value); i++)
+        json_object_array_add(copy, cut(json_object_array_get_idx(value, i), left));
+    return copy;
+}
+
+static struct json_object *cut_object(struct json_object *value, size_t *left)
+{
+    struct json_object *copy = json_object_new_object();
+    struct json_object_iter it;
+    json_object_object_foreachC(value, it)
+    {
+        size_t key = strlen(it.key);
+        if (key >= *left)
+            break;
+        *left -= key;
+        json_object_object_add(copy, it.key, cut(it.val, left));
+    }
+    return copy;
+}
+
 /* The beginning of a long value: its first members, the last of them cut. */
 static struct json_object *cut(struct json_object *value, size_t *left)
 {
-    struct json_object *copy;
     *left -= *left < 8 ? *left : 8;
     switch (json_object_get_type(value)) {
     case json_type_string:
         return cut_string(value, left);
     case json_type_array:
-        copy = json_object_new_array();
-        for (size_t i = 0; *left > 0 && i < json_object_array_length(value); i++)
-            json_object_array_add(copy, cut(json_object_array_get_idx(value, i), left));
-        return copy;
+        return cut_array(value, left);
     case json_type_object:
-        copy = json_object_new_object();
-        struct json_object_iter it;
-        json_object_object_foreachC(value, it)
-        {
-            size_t key = strlen(it.key);
-            if (key >= *left)
-                break;
-            *left -= key;
-            json_object_object_add(copy, it.key, cut(it.val, left));
-        }
-        return copy;
+        return cut_object(value, left);
     default:
         return json_object_get(value);
     }
