@@ -59,6 +59,7 @@ struct sbx_docker_spec {
     int64_t memory_bytes;       /* 0: no limit; swap is set to the same */
     int64_t nano_cpus;          /* 0: no limit */
     int64_t pids_limit;         /* 0: no limit */
+    int64_t shm_bytes;          /* most of /dev/shm; 0: dockerd's default, 64 MiB */
     int64_t user_processes;     /* RLIMIT_NPROC of every process; 0: not set */
     bool open_stdin;
     bool no_new_privileges;

@@ -120,8 +120,7 @@ static void open_file(struct write_op *op, const char *path)
 static void put_in_place(struct write_op *op)
 {
     become_user();
-    int err =
-        fchmod(op->fd, op->mode) < 0 || renameat(op->dir, op->temporary, op->dir, op->name) < 0 ? errno : 0;
+    int err = fchmod(op->fd, op->mode) < 0 || path_replace(op->dir, op->temporary, op->name) < 0 ? errno : 0;
     become_root();
     if (err != 0) {
         fail(op, err, NULL);

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/agent.h"
 #include "agent/fs.h"
 
 #define EDIT_MAX  (32UL * 1024 * 1024) /* of a file and of what it becomes */
@@ -110,7 +111,7 @@ void fs_op_edit(char **argv)
     int out = fs_create_temporary(place.dir, temporary);
     fs_write_all(out, edit.result.bytes, edit.result.len);
     if (fchmod(out, st.st_mode & 07777) < 0 || close(out) < 0 ||
-        renameat(place.dir, temporary, place.dir, place.name) < 0)
+        path_replace(place.dir, temporary, place.name) < 0)
         fs_fail_errno(errno, argv[1]);
     fs_put_u64(SBX_TAG_FS_COUNT, count);
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/agent.h"
 #include "agent/fs.h"
 
 #define CHUNK (256 * 1024)
@@ -82,8 +83,7 @@ void fs_op_put(char **argv)
     int fd = fs_create_temporary(place.dir, temporary);
     while ((n = fs_read_full(STDIN_FILENO, chunk, CHUNK)) > 0)
         fs_write_all(fd, chunk, n);
-    if (fchmod(fd, mode & 07777) < 0 || close(fd) < 0 ||
-        renameat(place.dir, temporary, place.dir, place.name) < 0)
+    if (fchmod(fd, mode & 07777) < 0 || close(fd) < 0 || path_replace(place.dir, temporary, place.name) < 0)
         fs_fail_errno(errno, argv[1]);
     fs_put_u64(SBX_TAG_FS_COUNT, !there);
 }

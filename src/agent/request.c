@@ -23,6 +23,7 @@ static char *const own_env[] = {
     (char[]){"XDG_DATA_HOME=" HOME_DIR "/.local/share"},
     (char[]){"XDG_STATE_HOME=" HOME_DIR "/.local/state"},
 };
+static char own_shell[64 + 6];
 static char own_path[] = "PATH=" DEFAULT_PATH;
 
 /* Set a variable in envp_table, which holds *n of them. */
@@ -40,6 +41,20 @@ static bool env_put(size_t *n, char *entry)
     envp_table[at] = entry;
     *n += at == *n;
     return true;
+}
+
+/* The same for a finished table, unless the variable is there. */
+static bool env_default(char *entry)
+{
+    size_t name = strcspn(entry, "=") + 1;
+    size_t n = 0;
+    for (; envp_table[n]; n++) {
+        if (strncmp(envp_table[n], entry, name) == 0)
+            return true;
+    }
+    bool ok = env_put(&n, entry);
+    envp_table[n] = NULL;
+    return ok;
 }
 
 static bool env_begin(size_t *n)
@@ -209,6 +224,11 @@ int request_use_shell(struct request *request, const struct shell *shell, const 
             return err;
     }
     text_join(path, sizeof(path), shell->path, NULL);
+    /* bash without it asks the user database, which takes longer than all else at its start. */
+    text_join(own_shell, sizeof(own_shell), "SHELL=", path, NULL);
+    *why = "too many environment variables";
+    if (!env_default(own_shell))
+        return E2BIG;
     argv_table[n++] = path;
     if (shell->pipefail) {
         argv_table[n++] = o;

@@ -15,6 +15,7 @@
 #define STDERR_KEPT     1024
 #define REFUSAL_WAIT_MS 500
 #define REFUSAL_MAX     4096
+#define SHORT_ID_LEN    16
 
 struct sbx_attach {
     int fd;
@@ -35,10 +36,12 @@ static int send_request(struct sbx_docker *docker, struct sbx_wait *wait, int fd
                         int64_t until_ms, struct sbx_err *err)
 {
     char request[1024];
+    /* The start of an id is one name among all, and dockerd's router is quicker with it. */
+    int shortened = strlen(id) == SBX_DOCKER_ID_LEN ? SHORT_ID_LEN : (int)strlen(id);
     int n = snprintf(request, sizeof(request),
-                     "POST /v1.%d/containers/%s/attach?stream=1&stdin=1&stdout=1&stderr=1 HTTP/1.1\r\n"
+                     "POST /v1.%d/containers/%.*s/attach?stream=1&stdin=1&stdout=1&stderr=1 HTTP/1.1\r\n"
                      "Host: %s\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 0\r\n\r\n",
-                     docker->api_minor, id, docker->authority);
+                     docker->api_minor, shortened, id, docker->authority);
 
     if (n < 0 || (size_t)n >= sizeof(request))
         return sbx_err_set(err, SBX_ERR_INTERNAL, "the container's name is too long to attach to it");

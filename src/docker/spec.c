@@ -63,7 +63,8 @@ static bool put_limits(struct json_object *host, const struct sbx_docker_spec *s
     return (spec->memory_bytes == 0 || (put_int(host, "Memory", spec->memory_bytes) &&
                                         put_int(host, "MemorySwap", spec->memory_bytes))) &&
            (spec->nano_cpus == 0 || put_int(host, "NanoCpus", spec->nano_cpus)) &&
-           (spec->pids_limit == 0 || put_int(host, "PidsLimit", spec->pids_limit));
+           (spec->pids_limit == 0 || put_int(host, "PidsLimit", spec->pids_limit)) &&
+           (spec->shm_bytes == 0 || put_int(host, "ShmSize", spec->shm_bytes));
 }
 
 static bool put_rlimits(struct json_object *host, const struct sbx_docker_spec *spec)

@@ -12,13 +12,17 @@
 
 #define PATCH_TIMEOUT_MS (10 * 60 * 1000)
 
+/* In memory: git replaces its index at every turn, which ext4 would write out each time. It is a cache; what
+ * has to live as long as the session is beside the meta repository. */
+#define INDEX "/dev/shm/index"
+
 /* A hostile tree must not make git run anything: no configuration but ours, no hooks, no attributes of the
  * tree. */
 #define GIT_ENV                                                                                              \
     "GIT_DIR=/meta/git", "GIT_WORK_TREE=/repo", "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null",      \
         "GIT_ATTR_NOSYSTEM=1", "GIT_TEMPLATE_DIR=", "GIT_TERMINAL_PROMPT=0", "GIT_LITERAL_PATHSPECS=1",      \
         "GIT_NO_REPLACE_OBJECTS=1", "GIT_CEILING_DIRECTORIES=/", "LC_ALL=C", "LANG=C",                       \
-        "GIT_DISCOVERY_ACROSS_FILESYSTEM=0"
+        "GIT_DISCOVERY_ACROSS_FILESYSTEM=0", "GIT_INDEX_FILE=" INDEX
 
 static const char *const SESSION_ENV[] = {GIT_ENV, "STATE=/meta", "HOME=/meta", NULL};
 
@@ -26,7 +30,6 @@ static const char *const SESSION_ENV[] = {GIT_ENV, "STATE=/meta", "HOME=/meta", 
 static const char *const RUN_ENV[] = {GIT_ENV,
                                       "STATE=/scratch",
                                       "HOME=/scratch",
-                                      "GIT_INDEX_FILE=/scratch/index",
                                       "GIT_OBJECT_DIRECTORY=/scratch/objects",
                                       "GIT_ALTERNATE_OBJECT_DIRECTORIES=/meta/git/objects",
                                       NULL};
@@ -35,11 +38,14 @@ static const char *const RUN_ENV[] = {GIT_ENV,
  * $1 is seed, base, turn or all. What was seeded is tracked even where a .gitignore names it; later, the
  * tree's own .gitignore holds. A nested repository would become a gitlink, its content lost: its files are
  * put into the index one by one, and from then on `git add` walks into it like into any directory.
+ *
+ * The index is the same file as its mark as long as nothing has changed since the tree in prev was written:
+ * git replaces it only then. A helper that was started again begins with the index of the last seed or
+ * baseline, which knows most files. prev is written in place, since ext4 writes out what is truncated.
  */
 static const char SCRIPT[] =
     "set -u; mode=$1; cd /repo || exit 9\n"
     "if [ ! -e $STATE/ready ] && [ $STATE != /meta ]; then\n"
-    "  [ ! -e /meta/git/index ] || cp -p /meta/git/index $STATE/index || exit 9\n"
     "  mkdir -p $STATE/objects && cp /meta/seed /meta/prev $STATE && : > $STATE/ready || exit 9\n"
     "elif [ ! -e $STATE/ready ]; then\n"
     "  rm -rf /meta/git /meta/git.new && (unset GIT_DIR GIT_WORK_TREE; git init -q --bare /meta/git.new) && "
@@ -58,6 +64,7 @@ static const char SCRIPT[] =
     "/meta/git/info/attributes\n"
     "  git write-tree > /meta/prev && cp /meta/prev /meta/seed && : > /meta/ready || exit 9\n"
     "fi\n"
+    "[ -e " INDEX " ] || [ ! -e /meta/git/index ] || cp -p /meta/git/index " INDEX " || exit 9\n"
     "force=; [ $mode = seed ] && force=-f\n"
     "git add -A $force --ignore-errors . > /dev/null 2> $STATE/err\n"
     "if [ -s $STATE/err ]; then\n"
@@ -68,15 +75,19 @@ static const char SCRIPT[] =
     "--stdin\n"
     "    done' sh {} + > /dev/null 2>&1\n"
     "fi\n"
-    "new=$(git write-tree) || exit 9\n"
+    "diff() { git diff-index --cached -p --binary --full-index -M --no-ext-diff --no-textconv --no-color $1; "
+    "}\n"
     "case $mode in\n"
-    "seed) echo $new > $STATE/seed; echo $new > $STATE/prev; exit 0;;\n"
-    "base) echo $new > $STATE/prev; exit 0;;\n"
-    "all) read -r old < $STATE/seed;;\n"
-    "*) read -r old < $STATE/prev; [ $old = $new ] && exit 0; echo $new > $STATE/prev;;\n"
-    "esac\n"
-    "[ $old = $new ] || exec git diff-tree -r -p --binary --full-index -M --no-ext-diff --no-textconv "
-    "--no-color $old $new\n";
+    "turn) [ " INDEX " -ef " INDEX ".mark ] && exit 0\n"
+    "  read -r old < $STATE/prev; git write-tree > " INDEX ".tree & diff $old || exit 9\n"
+    "  wait $! && read -r new < " INDEX ".tree || exit 9\n"
+    "  if [ $old = $new ]; then ln -f " INDEX " " INDEX ".mark; else echo $new 1<> $STATE/prev; fi;;\n"
+    "all) read -r old < $STATE/seed; diff $old || exit 9;;\n"
+    "*) new=$(git write-tree) || exit 9\n"
+    "  [ $mode = base ] || echo $new > $STATE/seed; echo $new > $STATE/prev; ln -f " INDEX " " INDEX ".mark\n"
+    "  [ $STATE != /meta ] || { cp -p " INDEX
+    " /meta/git/index.new && mv /meta/git/index.new /meta/git/index; };;\n"
+    "esac\n";
 
 static int make_volume(struct sbx_engine *engine, const char *id, enum sbx_part part, const char *role,
                        char out[SBX_NAME_SIZE], struct sbx_err *err)

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define HELPER_SHM (512 << 20) /* git's index is there: 100 bytes a file, twice while it is replaced */
+
 /* What the agent needs as PID 1: become the sandbox user, own its directories, end its processes. Commands
  * get none. */
 static const char *const AGENT_CAPS[] = {"SETUID", "SETGID", "SETPCAP", "KILL", "CHOWN", NULL};
@@ -111,6 +113,7 @@ void sbx_spec_helper(struct sbx_spec *spec, struct sbx_engine *engine, const str
     snprintf(spec->image, sizeof(spec->image), "%s", engine->config->git_image);
     sbx_name_of(record->id, run ? SBX_PART_RUN_REPO : SBX_PART_REPO, spec->repo);
     add_mount(spec, spec->repo, "/repo", true);
+    spec->docker.shm_bytes = HELPER_SHM;
     if (record->ephemeral) {
         sbx_name_of(record->id, SBX_PART_META, spec->meta);
         add_mount(spec, spec->meta, SBX_META_DIR, run);
