@@ -266,7 +266,8 @@ struct members proc_signal(const struct exec *exec, int sig);
 /* path.c: open the directory a path below WORKSPACE stands in, symlinks resolved inside it, missing
  * directories made. Returns a descriptor, and the last component in *ret_name; or -errno with *why. */
 int path_open_parent(const char *path, const char **ret_name, const char **why);
-/* The temporary file takes the place of what stands at name, if anything, at once and whole; -1 with errno. */
+/* The temporary file takes the place of what stands at name, if anything, at once and whole; -1 with errno.
+ */
 int path_replace(int dir, const char *temporary, const char *name);
 
 /* file.c */

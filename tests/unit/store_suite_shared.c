@@ -140,7 +140,7 @@ struct arena {
     bool gone; /* some releases say that the session is gone */
 };
 
-enum { ROUNDS = 2000 };
+enum { ROUNDS = 5000 };
 
 static int hammer(void *arg)
 {
