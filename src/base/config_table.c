@@ -135,8 +135,10 @@ static bool check_listen(char *value)
     struct in6_addr address;
     char *colon = strrchr(value, ':');
     size_t n = colon ? (size_t)(colon - value) : 0;
-    if (n == 0 || n >= sizeof(host) || !only(colon + 1, DIGITS) || strlen(colon + 1) > 5 ||
-        atoi(colon + 1) < 1 || atoi(colon + 1) > 65535)
+    if (n == 0 || n >= sizeof(host) || !only(colon + 1, DIGITS) || strlen(colon + 1) > 5)
+        return false;
+    long port = strtol(colon + 1, NULL, 10);
+    if (port < 1 || port > 65535)
         return false;
     memcpy(host, value, n);
     host[n] = '\0';

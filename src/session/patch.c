@@ -14,7 +14,8 @@
 
 /* In memory: git replaces its index at every turn, which ext4 would write out each time. It is a cache; what
  * has to live as long as the session is beside the meta repository. */
-#define INDEX "/dev/shm/index"
+#define INDEX         "/dev/shm/index"
+#define INDEX_SETTING "GIT_INDEX_FILE=/dev/shm/index"
 
 /* A hostile tree must not make git run anything: no configuration but ours, no hooks, no attributes of the
  * tree. */
@@ -22,7 +23,7 @@
     "GIT_DIR=/meta/git", "GIT_WORK_TREE=/repo", "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null",      \
         "GIT_ATTR_NOSYSTEM=1", "GIT_TEMPLATE_DIR=", "GIT_TERMINAL_PROMPT=0", "GIT_LITERAL_PATHSPECS=1",      \
         "GIT_NO_REPLACE_OBJECTS=1", "GIT_CEILING_DIRECTORIES=/", "LC_ALL=C", "LANG=C",                       \
-        "GIT_DISCOVERY_ACROSS_FILESYSTEM=0", "GIT_INDEX_FILE=" INDEX
+        "GIT_DISCOVERY_ACROSS_FILESYSTEM=0", INDEX_SETTING
 
 static const char *const SESSION_ENV[] = {GIT_ENV, "STATE=/meta", "HOME=/meta", NULL};
 

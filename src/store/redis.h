@@ -9,17 +9,16 @@
 #include "internal.h"
 #include "sandboxd/base/redis_url.h"
 
-#define SBX_REDIS_PREFIX   "daiv-sandbox:"
-#define SBX_REDIS_INDEX    SBX_REDIS_PREFIX "sessions"       /* sorted set of ids, all of score 0 */
-#define SBX_REDIS_RECORD   SBX_REDIS_PREFIX "session:"       /* + id: hash */
-#define SBX_REDIS_KEY      SBX_REDIS_PREFIX "key:"           /* + key of a record: its id */
-#define SBX_REDIS_POOL     SBX_REDIS_PREFIX "pool:"          /* + pool: sorted set of ids by their age */
-#define SBX_REDIS_LOCK     SBX_REDIS_PREFIX "session-lock:"  /* + id: token of the holder, with a TTL */
-#define SBX_REDIS_FENCE    SBX_REDIS_PREFIX "session-fence:" /* + id: newest fence */
-#define SBX_REDIS_LEASE    SBX_REDIS_PREFIX "lease:"         /* + name: holder, with a TTL */
-#define SBX_REDIS_HELD     SBX_REDIS_PREFIX "locks-of:"      /* + replica: hash of id → token */
-#define SBX_REDIS_INSTANCE SBX_REDIS_PREFIX "instance"
-#define SBX_REDIS_PING     SBX_REDIS_PREFIX "ping"
+#define SBX_REDIS_INDEX    "daiv-sandbox:sessions"       /* sorted set of ids, all of score 0 */
+#define SBX_REDIS_RECORD   "daiv-sandbox:session:"       /* + id: hash */
+#define SBX_REDIS_KEY      "daiv-sandbox:key:"           /* + key of a record: its id */
+#define SBX_REDIS_POOL     "daiv-sandbox:pool:"          /* + pool: sorted set of ids by their age */
+#define SBX_REDIS_LOCK     "daiv-sandbox:session-lock:"  /* + id: token of the holder, with a TTL */
+#define SBX_REDIS_FENCE    "daiv-sandbox:session-fence:" /* + id: newest fence */
+#define SBX_REDIS_LEASE    "daiv-sandbox:lease:"         /* + name: holder, with a TTL */
+#define SBX_REDIS_HELD     "daiv-sandbox:locks-of:"      /* + replica: hash of id → token */
+#define SBX_REDIS_INSTANCE "daiv-sandbox:instance"
+#define SBX_REDIS_PING     "daiv-sandbox:ping"
 
 /* Longest wait for an answer. Health has two seconds to answer in all, and so has a request that cannot be
  * served. */

@@ -111,22 +111,26 @@ void sbx_redis_unlock(struct sbx_store *store, struct sbx_lock *lock, bool gone)
                &done, NULL);
 }
 
-/* Field 22 of /proc/<pid>/stat; the name before it may hold anything. */
+/* Fields of /proc/<pid>/stat, from 1: the name in parentheses, when the process began. */
+#define FIELD_NAME  2
+#define FIELD_START 22
+
+/* The name before it may hold anything. */
 int sbx_redis_process(long pid, char *out, size_t size)
 {
-    char path[64], state = 'Z';
-    unsigned long long began = 0;
+    char path[64];
     snprintf(path, sizeof(path), "/proc/%ld/stat", pid);
     SBX_AUTO_FREE char *text = NULL;
     if (sbx_read_file(path, 4096, &text, NULL, NULL) < 0)
         return -1;
-    const char *end = strrchr(text, ')');
-    if (!end ||
-        sscanf(end, ") %c %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %llu",
-               &state, &began) != 2 ||
-        state == 'Z' || state == 'X')
+    char *rest = strrchr(text, ')');
+    const char *field = strsep(&rest, " ");
+    char state = rest ? rest[0] : 'Z';
+    for (int i = FIELD_NAME; rest && i < FIELD_START; i++)
+        field = strsep(&rest, " ");
+    if (!rest || state == 'Z' || state == 'X')
         return -1;
-    snprintf(out, size, "%ld.%llu", pid, began);
+    snprintf(out, size, "%ld.%s", pid, field);
     return 0;
 }
 
