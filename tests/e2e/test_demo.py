@@ -11,6 +11,8 @@ import pytest
 from stack import base_environment, free_port
 from support import ROOT
 
+pytestmark = pytest.mark.plain
+
 
 @pytest.fixture(scope="module")
 def demo(docker_host):

@@ -12,6 +12,8 @@ import pytest
 from stack import base_environment, free_port
 from support import DEBIAN, ROOT, Docker, eventually
 
+pytestmark = pytest.mark.plain
+
 
 def run(*argv, check=True, timeout=500, **env):
     done = subprocess.run([str(a) for a in argv], cwd=ROOT, env={**base_environment(), **env}, capture_output=True, text=True,

@@ -8,6 +8,8 @@ import pytest
 
 from support import ROOT
 
+pytestmark = pytest.mark.plain
+
 README = (ROOT / "README.md").read_text()
 
 
