@@ -42,7 +42,9 @@ static const char *const RUN_ENV[] = {GIT_ENV,
  *
  * The index is the same file as its mark as long as nothing has changed since the tree in prev was written:
  * git replaces it only then. A helper that was started again begins with the index of the last seed or
- * baseline, which knows most files. prev is written in place, since ext4 writes out what is truncated.
+ * baseline, which knows most files. In a large tree it is worth the while to look first, on two processors,
+ * whether anything is changed or new at all. prev is written in place, since ext4 writes out what is
+ * truncated.
  */
 static const char SCRIPT[] =
     "set -u; mode=$1; cd /repo || exit 9\n"
@@ -66,6 +68,10 @@ static const char SCRIPT[] =
     "  git write-tree > /meta/prev && cp /meta/prev /meta/seed && : > /meta/ready || exit 9\n"
     "fi\n"
     "[ -e " INDEX " ] || [ ! -e /meta/git/index ] || cp -p /meta/git/index " INDEX " || exit 9\n"
+    "if [ $mode = turn ] && [ -e " INDEX ".large ] && [ " INDEX " -ef " INDEX ".mark ]; then\n"
+    "  git ls-files -o --exclude-standard > " INDEX ".others & others=$!\n"
+    "  git diff-files --quiet && wait $others && [ ! -s " INDEX ".others ] && exit 0\n"
+    "fi\n"
     "force=; [ $mode = seed ] && force=-f\n"
     "git add -A $force --ignore-errors . > /dev/null 2> $STATE/err\n"
     "if [ -s $STATE/err ]; then\n"
@@ -86,6 +92,7 @@ static const char SCRIPT[] =
     "all) read -r old < $STATE/seed; diff $old || exit 9;;\n"
     "*) new=$(git write-tree) || exit 9\n"
     "  [ $mode = base ] || echo $new > $STATE/seed; echo $new > $STATE/prev; ln -f " INDEX " " INDEX ".mark\n"
+    "  [ $(git ls-files | wc -l) -lt 2000 ] || : > " INDEX ".large\n"
     "  [ $STATE != /meta ] || { cp -p " INDEX
     " /meta/git/index.new && mv /meta/git/index.new /meta/git/index; };;\n"
     "esac\n";

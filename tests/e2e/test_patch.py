@@ -331,3 +331,16 @@ def test_patches_of_random_turns_applied_in_order_give_the_tree(copy, seed):
             copy.write([(f"/repo/batch/{rng.randint(0, 5)}", rng.randbytes(rng.randint(0, 500)), rng.choice([0o644, 0o755]))])
         else:
             copy.turn(random_turn(rng, number))
+
+
+def test_in_a_large_tree_every_kind_of_change_is_noticed_and_none_made_up(create):
+    session = create(extract_patch=True)
+    session.seeded(tar({".gitignore": b"*.log\n", **{f"d{i % 50}/f{i}": b"%d\n" % i for i in range(3000)}}))
+    assert session.turn("true") is None
+    assert session.turn("touch d1/f1; chmod 644 d2/f2; echo x > d3/new.log; mkdir d3/empty") is None
+    for command, line in (("echo 11 > d1/f1", b"+11"), ("echo new > d49/new", b"+new"), ("rm d7/f7", b"deleted file mode"),
+                          ("chmod +x d8/f8", b"new mode 100755"), ("ln -s f9 d9/link", b"new file mode 120000"),
+                          ("mv d10/f10 d10/renamed", b"rename to d10/renamed")):
+        assert line in session.turn(command), command
+        assert session.turn("true") is None, command
+        assert session.turn("true") is None, command

@@ -222,13 +222,20 @@ static void output_and_end_are_kept(void **state)
     assert_string_equal((char *)answer.output, "one\n");
 }
 
+static void let_go(void)
+{
+    struct agent_result result = {0};
+    agent_run(&agent, "touch /tmp/go", &result);
+    agent_result_done(&result);
+}
+
 static void a_new_connection_finds_it_running(void **state)
 {
     struct answer answer;
     hold("a", "echo before; until test -e /tmp/go; do sleep 0.01; done; echo after");
     await_bytes("a", 7);
     reconnect();
-    agent_run(&agent, "touch /tmp/go", &(struct agent_result){0});
+    let_go();
     await_end("a", &answer);
     assert_int_equal(answer.code, 0);
     read_after("a", 0, 1000, &answer);
@@ -354,7 +361,7 @@ static void input_is_accepted_as_far_as_there_is_room(void **state)
     assert_int_equal(answer.status, 0);
     assert_true(answer.accepted >= SBX_WIRE_WINDOW && answer.accepted < sizeof(zeros));
     uint64_t accepted = answer.accepted;
-    agent_run(&agent, "touch /tmp/go", &(struct agent_result){0});
+    let_go();
     do
         input("a", "tail", true, &answer);
     while (answer.accepted == 0);
