@@ -88,8 +88,9 @@ def test_the_404_of_a_path_is_fastapis(stack):
 
 
 @pytest.mark.parametrize("method,path,allow", [
-    ("GET", "/session/", {"POST"}), ("PUT", "/session/", {"POST"}), ("DELETE", "/session", {"POST"}),
-    ("GET", f"/session/{uuid.uuid4()}/", {"POST", "DELETE"}), ("PATCH", f"/api/v1/session/{uuid.uuid4()}", {"POST", "DELETE"}),
+    ("PUT", "/session/", {"GET", "POST"}), ("DELETE", "/session", {"GET", "POST"}),
+    ("PUT", f"/session/{uuid.uuid4()}/", {"GET", "PATCH", "POST", "DELETE"}),
+    ("OPTIONS", f"/api/v1/session/{uuid.uuid4()}", {"GET", "PATCH", "POST", "DELETE"}),
     ("GET", f"/session/{uuid.uuid4()}/seed/", {"POST"}), ("PUT", f"/session/{uuid.uuid4()}/files/", {"POST"}),
     ("POST", f"/session/{uuid.uuid4()}/patch/", {"GET"}), ("POST", "/-/health/", {"GET"}), ("DELETE", "/api/v1/-/version", {"GET"})])
 def test_a_wrong_method_is_405_with_allow(stack, method, path, allow):

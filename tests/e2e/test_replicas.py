@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from stack import Session, binary
-from support import BUSYBOX, DEBIAN, GONE, Background, eventually, in_parallel, tar
+from support import BUSYBOX, DEBIAN, GONE, Background, all_pids, eventually, in_parallel, proc_text, tar
 
 RETRYABLE = (502, 503)
 
@@ -388,8 +388,8 @@ def test_a_lock_that_cannot_be_refreshed_ends_its_request_before_another_could_h
     stack = make_stack(redis=make_redis(), SESSION_LOCK_TTL_SECONDS="3", SESSION_LOCK_REFRESH_SECONDS="0.5")
     session = stack.create()
     begun = time.monotonic()
-    running = Background(session.post, ["sleep 1000"])
-    stack.working_pid(session.id)
+    running = Background(session.post, ["exec sleep 1017"])
+    eventually(lambda: any("sleep" in proc_text(pid, "comm") and "1017" in proc_text(pid, "cmdline") for pid in all_pids()))  # no earlier: Redis is needed for that
     stack.redis.stop()
     response = running.result(10)
     lasted = time.monotonic() - begun
