@@ -161,6 +161,7 @@ class Resolver:
         self.socket.close()
 
 
+@pytest.mark.plain  # it answers on the one port that there is for names
 @pytest.mark.runc
 def test_names_are_resolved_with_a_network_and_not_without(create, stack):
     gateway = stack.docker.get("/networks/bridge")["IPAM"]["Config"][0]["Gateway"]
