@@ -41,7 +41,37 @@ static int on_volume(void *arg, const char *name, struct json_object *labels)
     return 0;
 }
 
-/* 1 removed, 0 somebody works in the session (or it is being closed), -1. */
+static void note_run(bool *any, struct json_object *labels)
+{
+    struct json_object *role = NULL;
+    if (json_object_object_get_ex(labels, SBX_LABEL_ROLE, &role) &&
+        strcmp(json_object_get_string(role), "run") == 0)
+        *any = true;
+}
+
+static int on_left_container(void *arg, const char *id, const char *name, struct json_object *labels)
+{
+    note_run(arg, labels);
+    return 0;
+}
+
+static int on_left_volume(void *arg, const char *name, struct json_object *labels)
+{
+    note_run(arg, labels);
+    return 0;
+}
+
+/* What the list showed may have been a run that has ended by itself since. Asked under the lock. */
+static int still_there(struct sbx_engine *engine, const char *id, bool *any, struct sbx_err *err)
+{
+    *any = false;
+    if (sbx_docker_list(engine->docker, engine->wait, SBX_LABEL_SESSION, id, on_left_container, any, err) < 0)
+        return -1;
+    return sbx_docker_list_volumes(engine->docker, engine->wait, SBX_LABEL_SESSION, id, on_left_volume, any,
+                                   err);
+}
+
+/* 1 removed, 0 nothing to do: somebody works in the session, it is being closed, or its run has ended; -1. */
 static int sweep_one(struct sbx_engine *engine, const char *id, struct sbx_err *err)
 {
     struct sbx_lock lock = SBX_LOCK_INIT;
@@ -53,10 +83,13 @@ static int sweep_one(struct sbx_engine *engine, const char *id, struct sbx_err *
     struct sbx_record record;
     sbx_record_init(&record);
     int known = sbx_store_get(engine->store, id, &record, &failure);
-    int rc = sbx_run_remove_objects(engine, id, true, err);
+    bool any;
+    int rc = still_there(engine, id, &any, err);
+    if (rc == 0 && any)
+        rc = sbx_run_remove_objects(engine, id, true, err);
     sbx_record_done(&record);
     sbx_store_unlock(&lock, engine->wait, known < 0 && failure.kind == SBX_ERR_NOT_FOUND);
-    return rc < 0 ? -1 : 1;
+    return rc < 0 ? -1 : any;
 }
 
 int sbx_run_sweep(struct sbx_engine *engine, struct sbx_sweep_counts *counts, struct sbx_err *err)
