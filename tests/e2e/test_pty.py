@@ -115,3 +115,18 @@ def test_waiting_is_told_by_the_stream(shared):
     wait_for(screen, "name? ")
     job.stdin("world\n")
     assert "hello world" in screen.join().text()
+
+
+def test_python_asks_and_is_told(shared):
+    python = Terminal(shared, argv=["python3", "-i", "-q"])
+    python.shows(r">>> ")
+    python.type("name = input('who? ')\n")
+    python.shows(r"who\? $")
+    python.type("sandbox\n")
+    python.type("print(name.upper(), 6 * 7)\n")
+    python.shows(r"SANDBOX 42\r\n")
+    python.type("while True: pass\n\n")
+    python.type("\x03")  # Ctrl-C ends the loop and not the interpreter
+    python.shows(r"KeyboardInterrupt")
+    python.type("exit(7)\n")
+    assert python.ends()["exit_code"] == 7
