@@ -86,7 +86,7 @@ units: all $(UNITBIN)
 check-unit: units
 	@scripts/run-unit $(B) $(UNITBIN)
 
-# libFuzzer targets, built by clang with sanitizers of their own: make fuzz FUZZ_SECONDS=600
+# libFuzzer targets, built by clang with sanitizers of their own: make fuzz FUZZ_SECONDS=600 FUZZ_JOBS=2
 FUZZ_SECONDS ?= 60
 FUZZ         := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZB        := build/fuzz
@@ -94,7 +94,10 @@ FUZZB        := build/fuzz
 fuzz:
 	$(Q)$(MAKE) --no-print-directory CC=clang SAN=asan,ubsan VARIANT=fuzz CFLAGS='-O1 -g -fsanitize=fuzzer-no-link' build/fuzz/libsandboxd.a
 	$(Q)$(MAKE) --no-print-directory CC=clang SAN=asan,ubsan VARIANT=fuzz CFLAGS='-O1 -g -fsanitize=fuzzer-no-link' $(FUZZ:%=build/fuzz/bin/%)
-	$(Q)scripts/run-fuzz build/fuzz/bin $(FUZZ_SECONDS)
+	$(Q)FUZZ_JOBS="$(FUZZ_JOBS)" scripts/run-fuzz build/fuzz/bin $(FUZZ_SECONDS)
+
+# the agent is a program of its own, in no library
+$(B)/bin/fuzz_fs: $(patsubst %,$(B)/obj/agent/fs_%.o,literal match nfa scan)
 
 $(B)/bin/fuzz_%: $(B)/tests/fuzz/fuzz_%.o $(B)/libsandboxd.a
 	@mkdir -p $(@D)

@@ -10,11 +10,6 @@
 #include "fuzz.h"
 #include "session/internal.h"
 
-/* Compiled in: the agent is a program of its own. */
-#include "agent/fs_literal.c"
-#include "agent/fs_match.c"
-#include "agent/fs_scan.c"
-
 static int see(void *arg, const struct sbx_field *field, struct sbx_err *err)
 {
     size_t *bytes = arg;
