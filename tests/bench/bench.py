@@ -28,6 +28,8 @@ def options():
     parser.add_argument("--home", required=True, help="home of the stack: its pid files, and its key in api-key")
     parser.add_argument("--docker", required=True, help="DOCKER_HOST of the stack")
     parser.add_argument("--image", default="sandboxd/debian:12")
+    parser.add_argument("--warm-image", required=True, help="an image of the stack's warm pool: two of it, two with patch")
+    parser.add_argument("--metrics", required=True, help="HOST:PORT of the stack's metrics")
     parser.add_argument("--runtime", default="runc")
     parser.add_argument("--label", default=f"sandboxd.bench.{os.getpid()}", help="label of the raw containers")
     parser.add_argument("--quick", action="store_true")
@@ -74,6 +76,7 @@ def main():
     if described["load_before"] > described["cores"] / 2:
         print(f"note: the load average is {described['load_before']} already; the figures will be worse than the "
               "machine's best", file=sys.stderr)
+    bench.wait_for_pool()
     try:
         figures, took = measure(bench, cases)
     finally:

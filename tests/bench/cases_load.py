@@ -1,9 +1,12 @@
 """Many clients at once, and many sessions that idle."""
 
+import contextlib
 import multiprocessing
 import signal
 import statistics
+import threading
 import time
+from concurrent import futures
 
 from cases_command import ours_run, raw_exec
 from figure import case, figure
@@ -101,3 +104,43 @@ def idle_sessions(bench):
         alone += [ours_run(bench, session, ["true"])() for _ in range(100)]
     yield figure("command_idle_50", "one command beside 50 idle sessions", summary(crowded), summary(alone),
                  "beside none")
+
+
+@contextlib.contextmanager
+def idle(bench, count):
+    """So many sessions that nobody uses, made and closed a few at a time."""
+    local, sessions = threading.local(), []
+
+    def service():
+        if not hasattr(local, "service"):
+            local.service = bench.new_service()
+        return local.service
+    with futures.ThreadPoolExecutor(4) as pool:
+        try:
+            for made in [pool.submit(lambda: sessions.append(service().create(bench.image))) for _ in range(count)]:
+                made.result()
+            yield
+        finally:
+            for closed in [pool.submit(lambda each=each: service().close(each)) for each in sessions]:
+                closed.result()
+
+
+@case("command_idle_200", "busy_32_idle_200", full_only=True)
+def idle_and_busy(bench):
+    """200 sessions idle: the latency of one client, and of 32 at once, against the same without them."""
+    seconds = bench.count(6, 3)
+    with bench.sessions(32) as sessions:
+        run = ours_run(bench, sessions[0], ["true"])
+
+        def sample():
+            one = [run() for _ in range(200)]
+            many, rate, _ = together([session_client(bench, each) for each in sessions], seconds)
+            return one, many, rate
+        alone = sample()
+        with idle(bench, 200):
+            crowded = sample()
+        after = sample()
+    yield figure("command_idle_200", "one command beside 200 idle sessions", summary(crowded[0]),
+                 summary(alone[0] + after[0]), "beside none")
+    yield figure("busy_32_idle_200", "a command of 32 busy clients beside 200 idle sessions", summary(crowded[1]),
+                 summary(alone[1] + after[1]), "beside none", rates=[each[2] for each in (alone, crowded, after)])

@@ -5,6 +5,8 @@ from figure import case, figure
 from measure import paired, summary
 from transport import clock
 
+HITS = 'sandboxd_pool_claims_total{outcome="hit"}'
+
 
 def container_cycle(bench, closings):
     """One raw container made and removed; returns what the making took."""
@@ -37,6 +39,27 @@ def create_patch(bench):
                        lambda: container_cycle(bench, raw_closed), bench.count(12, 3))
     yield figure("create_patch", "create a session with patch", ours, raw, "create and start")
     yield figure("close_patch", "close a session with patch", summary(ours_closed), summary(raw_closed), "remove")
+
+
+def warm_cycle(bench, **options):
+    """One session out of the pool, which is full again before anything else is measured."""
+    hits, made = bench.metric(HITS), []
+    taken = clock(lambda: made.append(bench.service.create(bench.warm_image, **options)))
+    bench.service.close(made[0])
+    bench.wait_for_pool()
+    if bench.metric(HITS) != hits + 1:
+        raise RuntimeError("the session did not come from the warm pool")
+    return taken
+
+
+@case("create_warm", "create_warm_patch")
+def create_warm(bench):
+    for name, what, options in (("create_warm", "create a session from the warm pool", {}),
+                                ("create_warm_patch", "the same with patch", {"extract_patch": True})):
+        bench.wait_for_pool()
+        ours, raw = paired(lambda chosen=options: warm_cycle(bench, **chosen), lambda: container_cycle(bench, []),
+                           bench.count(20, 6))
+        yield figure(name, what, ours, raw, "create and start", target={"max_ms": 10})
 
 
 def seeding(bench, archive, **options):

@@ -4,9 +4,13 @@ import contextlib
 import functools
 import io
 import os
+import re
 import tarfile
+import time
 
-from transport import Docker, Service
+from transport import Connection, Docker, Service, head
+
+POOLED = 4  # what scripts/bench lets the stack keep
 
 
 class Bench:
@@ -15,6 +19,9 @@ class Bench:
         self.docker_host = options.docker
         self.host, self.port, self.key = options.host, options.port, options.key
         self.runtime, self.label = options.runtime, options.label
+        self.warm_image = options.warm_image
+        host, _, port = options.metrics.rpartition(":")
+        self.metrics = Connection((host, int(port)))
         self.service = self.new_service()
         self.docker = Docker(options.docker, options.runtime, options.label)
 
@@ -27,6 +34,20 @@ class Bench:
 
     def count(self, full, quick):
         return quick if self.quick else full
+
+    def metric(self, name):
+        """The value of one line of the stack's metrics; 0 where there is no such line yet."""
+        _, content = self.metrics.exchange(head("GET", "/-/metrics/", 0))
+        found = re.search(rf"^{re.escape(name)} (\S+)$", bytes(content).decode(), re.MULTILINE)
+        return float(found[1]) if found else 0
+
+    def wait_for_pool(self):
+        """Until the warm pool has all its sessions: the janitor makes none while a figure is taken."""
+        deadline = time.monotonic() + 60
+        while self.metric('sandboxd_sessions{state="pooled"}') < POOLED:
+            if time.monotonic() > deadline:
+                raise RuntimeError("the warm pool is not filled")
+            time.sleep(0.02)
 
     @contextlib.contextmanager
     def session(self, **options):
