@@ -15,6 +15,7 @@
 #include "sandboxd/base/wait.h"
 #include "sandboxd/docker.h"
 #include "sandboxd/store.h"
+#include "sandboxd/wire.h"
 
 /* The agent as it is put into containers: read once before the workers are forked, shared by them. */
 struct sbx_agent_image {
@@ -37,7 +38,8 @@ struct sbx_engine {
     struct sbx_store *store;
     const struct sbx_docker_credentials *credentials; /* for registries; NULL: none */
     struct sbx_wait *wait;
-    const char *client; /* whose sessions there are, for this request; NULL: everybody's (sweeps) */
+    const char *request; /* id of the request that is being served, told to the agents; NULL: none */
+    const char *client;  /* whose sessions there are, for this request; NULL: everybody's (sweeps) */
     /* What is worth a log line (pull progress, swept objects); library code does not log by itself. May be
      * NULL. */
     void (*notice)(const char *event, const char *subject, const char *detail);
@@ -199,9 +201,10 @@ struct sbx_held {
     bool input;          /* stdin is open */
     uint64_t first, end; /* numbers of the oldest byte of output that is kept, and of the next one */
     uint64_t from, to;   /* of a read */
-    int64_t started_ms;  /* wall clock */
-    int64_t ended_ms;    /* 0 while it runs */
-    struct sbx_exec_result result; /* once it is over; the duration at any time */
+    char request[SBX_REQUEST_ID_MAX + 1]; /* that started it; "": not known */
+    int64_t started_ms;                   /* wall clock */
+    int64_t ended_ms;                     /* 0 while it runs */
+    struct sbx_exec_result result;        /* once it is over; the duration at any time */
 };
 
 /* Start one; fills *ret. CONFLICT in an ephemeral session, INVALID when it cannot run, LIMITED when too many

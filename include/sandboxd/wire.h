@@ -42,7 +42,7 @@ enum sbx_frame_flags { SBX_FRAME_MORE = 1 };
 
 enum sbx_frame_type {
     /* worker → agent */
-    SBX_FRAME_HELLO = 1, /* fields: VERSION, NONCE, FENCE */
+    SBX_FRAME_HELLO = 1, /* fields: VERSION, NONCE, FENCE, REQUEST */
     SBX_FRAME_EXEC = 2,  /* fields: see SBX_TAG_*; starts stream id */
     SBX_FRAME_STDIN = 3, /* raw bytes for the exec's stdin; costs credit */
     SBX_FRAME_STDIN_EOF = 4,
@@ -83,6 +83,8 @@ enum sbx_exit_reason {
  * ring of BUFFER bytes and its state until newer ones need the room. Every byte of output has a number,
  * counted from 0 over both channels; a held exec that drops output drops the oldest.
  *
+ * Its HELD_STATE names the REQUEST of the connection that started it.
+ *
  * Operations of HELD frames, each answered by RESULT (STATUS ENOENT: there is no such exec) after:
  *   STATE              HELD_STATE
  *   LIST               HELD_STATE of each, oldest first
@@ -106,6 +108,7 @@ enum sbx_held_op {
     SBX_HELD_FORGET = 8,
 };
 
+#define SBX_REQUEST_ID_MAX  64 /* bytes of REQUEST; a longer one is taken for none */
 #define SBX_HELD_ID_MAX     36
 #define SBX_HELD_RUNNING    32                 /* at once in one container; more are refused with EAGAIN */
 #define SBX_HELD_FINISHED   32                 /* kept; the oldest give way */
@@ -177,7 +180,7 @@ enum sbx_tag {
     SBX_TAG_STDIN = 21,      /* u32: 1 = STDIN frames follow; absent or 0: /dev/null */
     SBX_TAG_SPLIT = 22,      /* u32: 1 = stderr on a channel of its own */
     SBX_TAG_KEEP = 23,       /* u32: 1 = survives the end of this connection */
-    SBX_TAG_REQUEST = 24,    /* request id, for the agent's own messages */
+    SBX_TAG_REQUEST = 24,    /* text: id of the request that opened the connection; absent: none */
     SBX_TAG_BUILTIN =
         25, /* text: a function of the agent instead of a program, ARGs are its arguments: clear DIR…, fs … */
     SBX_TAG_CODE = 32,    /* u32: exit code as a shell would say it (128 + signal) */

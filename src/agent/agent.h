@@ -84,6 +84,8 @@ void conn_watch(struct watch *watch, int64_t now);
 bool conn_step(const struct watch *watch, int64_t now);
 void conn_send(uint8_t type, uint32_t stream, const void *payload, size_t len);
 uint32_t conn_key(void);
+/* Id of the request that the connection is for; "" when it was not told. */
+const char *conn_request(void);
 
 /* spawn.c */
 enum spawn_step { SPAWN_OK, SPAWN_PRIVILEGES, SPAWN_CWD, SPAWN_EXEC };

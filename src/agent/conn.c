@@ -28,6 +28,7 @@ static struct {
     struct sbx_frame_reader reader;
     uint64_t boot;
     uint64_t fence; /* newest seen */
+    char request[SBX_REQUEST_ID_MAX + 1];
     bool open;
     int64_t heard;      /* last frame */
     int64_t last_bytes; /* last read that gave any */
@@ -47,6 +48,11 @@ void conn_init(void)
 uint32_t conn_key(void)
 {
     return conn.reader.key;
+}
+
+const char *conn_request(void)
+{
+    return conn.request;
 }
 
 void conn_send(uint8_t type, uint32_t stream, const void *payload, size_t len)
@@ -165,11 +171,28 @@ static void send_hello_ack(uint64_t nonce)
     queue_send(0, SBX_FRAME_HELLO_ACK, 0, out, n);
 }
 
+/* Who holds the session now, for the one that is refused. */
+static void refuse_older(uint64_t nonce)
+{
+    char why[64 + SBX_REQUEST_ID_MAX];
+    text_join(why, sizeof(why), "a newer holder of the session has attached",
+              conn.request[0] ? ", request " : "", conn.request, NULL);
+    send_refused(nonce, why);
+}
+
+static void take_request(const struct sbx_field *field)
+{
+    size_t n = field->len <= SBX_REQUEST_ID_MAX ? field->len : 0;
+    if (n > 0)
+        memcpy(conn.request, field->data, n);
+    conn.request[n] = '\0';
+}
+
 static void on_hello(const struct sbx_frame *frame, int64_t now)
 {
     uint32_t version = 0;
     uint64_t nonce = 0, fence = 0;
-    struct sbx_field field;
+    struct sbx_field field, request = {.len = 0};
 
     for (size_t off = 0; sbx_field_next(frame->payload, frame->len, &off, &field);) {
         if (field.tag == SBX_TAG_VERSION)
@@ -178,16 +201,19 @@ static void on_hello(const struct sbx_frame *frame, int64_t now)
             (void)sbx_field_u64(&field, &nonce);
         else if (field.tag == SBX_TAG_FENCE)
             (void)sbx_field_u64(&field, &fence);
+        else if (field.tag == SBX_TAG_REQUEST)
+            request = field;
     }
     if (version != SBX_WIRE_VERSION) {
         send_refused(nonce, "this agent speaks version 1 of the protocol");
         return;
     }
     if (fence < conn.fence) {
-        send_refused(nonce, "a newer holder of the session has attached");
+        refuse_older(nonce);
         return;
     }
     conn.fence = fence;
+    take_request(&request);
     conn.reader.key = sbx_wire_key(nonce);
     conn.open = true;
     conn.heard = now;

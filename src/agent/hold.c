@@ -138,6 +138,7 @@ struct hold *hold_new(const struct request *request, int *err, const char **why)
         return NULL;
     hold->used = true;
     hold->order = ++orders;
+    text_join(hold->request, sizeof(hold->request), conn_request(), NULL);
     text_join(hold->command, sizeof(hold->command), request->command ? request->command : request->argv[0],
               NULL);
     return hold;

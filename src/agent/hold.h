@@ -56,10 +56,11 @@ struct hold {
     struct hold_ring ring;
     uint64_t seen; /* what a reader has had for certain */
     uint64_t order;
-    int64_t begun;                /* monotonic */
-    int64_t started_ms, ended_ms; /* wall clock */
-    char command[256];            /* its beginning, or argv[0] */
-    uint8_t outcome[640];         /* fields, once it is over */
+    int64_t begun;                        /* monotonic */
+    int64_t started_ms, ended_ms;         /* wall clock */
+    char request[SBX_REQUEST_ID_MAX + 1]; /* of the connection that started it */
+    char command[256];                    /* its beginning, or argv[0] */
+    uint8_t outcome[640];                 /* fields, once it is over */
     size_t outcome_len;
 };
 /* A place for the exec of a request; NULL with an errno and *why. hold_free gives it back when nothing came

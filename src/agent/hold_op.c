@@ -43,6 +43,7 @@ void hold_send_state(uint32_t stream, const struct hold *hold, uint64_t from, ui
 
     size_t n = sbx_field_put(out, sizeof(out), 0, SBX_TAG_HELD, options->id, strlen(options->id));
     n = sbx_field_put(out, sizeof(out), n, SBX_TAG_COMMAND, hold->command, strlen(hold->command));
+    n = sbx_field_put(out, sizeof(out), n, SBX_TAG_REQUEST, hold->request, strlen(hold->request));
     n = sbx_field_put_u32(out, sizeof(out), n, SBX_TAG_RUNNING, hold->exec != NULL);
     n = sbx_field_put_u32(out, sizeof(out), n, SBX_TAG_TTY, options->tty);
     n = sbx_field_put_u32(out, sizeof(out), n, SBX_TAG_TIED, options->tied);

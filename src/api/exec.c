@@ -59,6 +59,10 @@ void sbx_exec_describe(struct json_object *obj, const struct sbx_held *held)
     json_object_object_add(obj, "tty", json_object_new_boolean(held->tty));
     json_object_object_add(obj, "detach", json_object_new_boolean(!held->tied));
     json_object_object_add(obj, "stdin_open", json_object_new_boolean(held->input));
+    if (held->request[0])
+        add_text(obj, "request_id", held->request);
+    else
+        json_object_object_add(obj, "request_id", NULL);
     json_object_object_add(obj, "started_at_ms", json_object_new_int64(held->started_ms));
     json_object_object_add(obj, "ended_at_ms", held->running ? NULL : json_object_new_int64(held->ended_ms));
     add_result(obj, held);

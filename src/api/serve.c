@@ -79,6 +79,7 @@ void sbx_api_serve(struct sbx_api *api, struct sbx_request *request)
     call.wait.client_fd = sbx_request_fd(request);
     call.wait.stop_fd = api->stop_fd;
     api->engine->wait = &call.wait;
+    api->engine->request = sbx_request_id(request);
     sbx_log_set_request(sbx_request_id(request));
     sbx_report_begin(sbx_request_id(request));
     if (dispatch(&call, &access, &err) < 0 && sbx_answer_status(request) == 0)
@@ -87,6 +88,7 @@ void sbx_api_serve(struct sbx_api *api, struct sbx_request *request)
     sbx_access_end(&access, &call, status, &err);
     report(&call, &access, status, &err);
     api->engine->wait = NULL;
+    api->engine->request = NULL;
     api->engine->client = NULL;
     sbx_log_set_request(NULL);
     sbx_log_set_session(NULL);

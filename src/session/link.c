@@ -14,10 +14,13 @@
 
 static int put_hello(struct sbx_link *link, uint64_t fence, struct sbx_err *err)
 {
-    uint8_t payload[64];
+    uint8_t payload[192];
+    const char *request = link->engine->request;
     size_t n = sbx_field_put_u32(payload, sizeof(payload), 0, SBX_TAG_VERSION, SBX_WIRE_VERSION);
     n = sbx_field_put_u64(payload, sizeof(payload), n, SBX_TAG_NONCE, link->nonce);
     n = sbx_field_put_u64(payload, sizeof(payload), n, SBX_TAG_FENCE, fence);
+    if (request)
+        n = sbx_field_put(payload, sizeof(payload), n, SBX_TAG_REQUEST, request, strlen(request));
     return sbx_link_put(link, SBX_FRAME_HELLO, 0, payload, n, err);
 }
 

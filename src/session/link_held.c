@@ -53,6 +53,9 @@ static void decode_field(const struct sbx_field *field, struct sbx_held *ret)
     case SBX_TAG_COMMAND:
         copy_text(ret->command, sizeof(ret->command), field);
         break;
+    case SBX_TAG_REQUEST:
+        copy_text(ret->request, sizeof(ret->request), field);
+        break;
     case SBX_TAG_RUNNING:
         ret->running = u32 == 1;
         break;

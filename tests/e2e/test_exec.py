@@ -24,6 +24,17 @@ def test_a_command_runs_on_after_its_request_and_tells_how_it_went(shared):
     assert stream.text("stdout") == "out\n" and stream.text("stderr") == "err\n"
 
 
+def test_it_names_the_request_that_started_it(shared):
+    headers = {"X-Request-Id": "find-me_1.2"}
+    response = shared.stack.http.post(shared.path + "exec/", json={"command": "true"}, headers=headers)
+    assert response.status_code == 201 and response.json()["request_id"] == "find-me_1.2"
+    path = shared.path + f"exec/{response.json()['exec_id']}/"
+    later = shared.stack.http.get(path, headers={"X-Request-Id": "another"})
+    assert later.json()["request_id"] == "find-me_1.2"
+    job = Exec(shared, "true")
+    assert job.ended()["request_id"] == job.started["request_id"] != "find-me_1.2"
+
+
 def test_the_session_is_free_while_execs_run(shared):
     jobs = [Exec(shared, f"sleep 0.3; echo {i}") for i in range(5)]
     assert shared.out("echo meanwhile") == "meanwhile"

@@ -249,13 +249,20 @@ bool agent_receive(struct agent *agent, struct sbx_frame *ret, int timeout_ms)
     return true;
 }
 
-size_t agent_encode_hello(uint8_t *out, uint64_t nonce, uint64_t fence)
+static size_t encode_hello(uint8_t *out, uint64_t nonce, uint64_t fence, const char *request)
 {
-    uint8_t fields[64];
+    uint8_t fields[256];
     size_t n = sbx_field_put_u32(fields, sizeof(fields), 0, SBX_TAG_VERSION, SBX_WIRE_VERSION);
     n = sbx_field_put_u64(fields, sizeof(fields), n, SBX_TAG_NONCE, nonce);
     n = sbx_field_put_u64(fields, sizeof(fields), n, SBX_TAG_FENCE, fence);
+    if (request)
+        n = sbx_field_put(fields, sizeof(fields), n, SBX_TAG_REQUEST, request, strlen(request));
     return sbx_frame_encode(out, 0, SBX_FRAME_HELLO, 0, 0, fields, n);
+}
+
+size_t agent_encode_hello(uint8_t *out, uint64_t nonce, uint64_t fence)
+{
+    return encode_hello(out, nonce, fence, NULL);
 }
 
 static uint64_t find_u64(const struct sbx_frame *frame, uint8_t tag)
@@ -268,19 +275,25 @@ static uint64_t find_u64(const struct sbx_frame *frame, uint8_t tag)
     return value;
 }
 
-uint8_t agent_hello(struct agent *agent, uint64_t nonce, uint64_t fence)
+uint8_t agent_hello_for(struct agent *agent, uint64_t nonce, uint64_t fence, const char *request,
+                        struct sbx_frame *ret_frame)
 {
     uint8_t out[SBX_FRAME_MAX];
-    struct sbx_frame frame;
 
-    agent_send_raw(agent, out, agent_encode_hello(out, nonce, fence));
+    agent_send_raw(agent, out, encode_hello(out, nonce, fence, request));
     do {
-        assert_true(agent_receive(agent, &frame, PATIENCE_MS));
-    } while ((frame.type != SBX_FRAME_HELLO_ACK && frame.type != SBX_FRAME_REFUSED) ||
-             find_u64(&frame, SBX_TAG_NONCE) != nonce);
-    if (frame.type == SBX_FRAME_HELLO_ACK)
+        assert_true(agent_receive(agent, ret_frame, PATIENCE_MS));
+    } while ((ret_frame->type != SBX_FRAME_HELLO_ACK && ret_frame->type != SBX_FRAME_REFUSED) ||
+             find_u64(ret_frame, SBX_TAG_NONCE) != nonce);
+    if (ret_frame->type == SBX_FRAME_HELLO_ACK)
         agent->key = agent->reader.key = sbx_wire_key(nonce);
-    return frame.type;
+    return ret_frame->type;
+}
+
+uint8_t agent_hello(struct agent *agent, uint64_t nonce, uint64_t fence)
+{
+    struct sbx_frame frame;
+    return agent_hello_for(agent, nonce, fence, NULL, &frame);
 }
 
 void agent_request_init(struct agent_request *request)

@@ -57,6 +57,9 @@ bool agent_receive(struct agent *agent, struct sbx_frame *ret, int timeout_ms);
 
 /* HELLO; returns the type of the answer. With HELLO_ACK the connection's key is set. */
 uint8_t agent_hello(struct agent *agent, uint64_t nonce, uint64_t fence);
+/* The same for a request; *ret_frame is the answer, valid until the next receive. */
+uint8_t agent_hello_for(struct agent *agent, uint64_t nonce, uint64_t fence, const char *request,
+                        struct sbx_frame *ret_frame);
 size_t agent_encode_hello(uint8_t *out, uint64_t nonce, uint64_t fence);
 
 /* Fields of an EXEC under construction. */

@@ -67,6 +67,20 @@ static void an_older_fence_is_refused_and_changes_nothing(void **state)
     assert_int_equal(agent_processes(&agent, 1, 1000), 1);
 }
 
+static void a_refusal_names_the_request_that_holds_the_session(void **state)
+{
+    struct sbx_frame frame;
+    struct sbx_field field;
+    char message[256] = "";
+    assert_int_equal(agent_hello_for(&agent, 2, 11, "the-newer", &frame), SBX_FRAME_HELLO_ACK);
+    assert_int_equal(agent_hello_for(&agent, 3, 10, "the-older", &frame), SBX_FRAME_REFUSED);
+    for (size_t off = 0; sbx_field_next(frame.payload, frame.len, &off, &field);)
+        if (field.tag == SBX_TAG_MESSAGE)
+            snprintf(message, sizeof(message), "%.*s", (int)field.len, (const char *)field.data);
+    assert_string_equal(message, "a newer holder of the session has attached, request the-newer");
+    assert_works();
+}
+
 static void the_same_fence_attaches_again(void **state)
 {
     assert_int_equal(agent_hello(&agent, 2, 10), SBX_FRAME_HELLO_ACK);
@@ -403,6 +417,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(hello_and_exec_in_one_write_work),
         TEST(an_older_fence_is_refused_and_changes_nothing),
+        TEST(a_refusal_names_the_request_that_holds_the_session),
         TEST(the_same_fence_attaches_again),
         TEST(hello_ends_the_commands_of_the_older_connection),
         TEST(a_kept_command_survives_hello),

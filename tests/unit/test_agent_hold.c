@@ -28,6 +28,7 @@ struct answer {
     unsigned states; /* HELD_STATE frames */
     char ids[512];   /* of those, each followed by a blank */
     char message[512];
+    char request[128];
     size_t len;
     uint8_t output[KEPT + 1];
     uint8_t last_channel;
@@ -83,6 +84,8 @@ static void take_field(const struct sbx_field *field, struct answer *ret)
     if (field->tag == SBX_TAG_HELD)
         snprintf(ret->ids + strlen(ret->ids), sizeof(ret->ids) - strlen(ret->ids), "%.*s ", (int)field->len,
                  (const char *)field->data);
+    if (field->tag == SBX_TAG_REQUEST)
+        snprintf(ret->request, sizeof(ret->request), "%.*s", (int)field->len, (const char *)field->data);
     if (field->tag == SBX_TAG_MESSAGE)
         snprintf(ret->message, sizeof(ret->message), "%.*s", (int)field->len, (const char *)field->data);
 }
@@ -495,6 +498,28 @@ static void what_is_unknown_is_refused(void **state)
     assert_int_equal(answer.status, ENOENT);
 }
 
+static void it_names_the_request_that_started_it(void **state)
+{
+    struct answer answer;
+    struct sbx_frame frame;
+    char longest[SBX_REQUEST_ID_MAX + 2] = "";
+    memset(longest, 'x', SBX_REQUEST_ID_MAX);
+
+    hold("nobody", "true");
+    assert_int_equal(agent_hello_for(&agent, 100, ++fences, longest, &frame), SBX_FRAME_HELLO_ACK);
+    hold("one", "true");
+    longest[SBX_REQUEST_ID_MAX] = 'x';
+    assert_int_equal(agent_hello_for(&agent, 101, ++fences, longest, &frame), SBX_FRAME_HELLO_ACK);
+    hold("too-long", "true");
+    longest[SBX_REQUEST_ID_MAX] = '\0';
+    ask(SBX_HELD_STATE, "nobody", &answer);
+    assert_string_equal(answer.request, "");
+    ask(SBX_HELD_STATE, "one", &answer);
+    assert_string_equal(answer.request, longest);
+    ask(SBX_HELD_STATE, "too-long", &answer);
+    assert_string_equal(answer.request, "");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -515,6 +540,7 @@ int main(void)
         T(the_oldest_that_are_over_give_way),
         T(no_more_than_a_number_run_at_once),
         T(what_is_unknown_is_refused),
+        T(it_names_the_request_that_started_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
