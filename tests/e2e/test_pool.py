@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from conftest import finish
-from stack import free_port, script
-from support import BUSYBOX, DEBIAN, eventually, in_parallel, tar
+from stack import Session, free_port, script
+from support import BUSYBOX, DEBIAN, Background, eventually, in_parallel, tar
 
 POOL = f"{DEBIAN}=2,{DEBIAN}=2;patch"
 
@@ -166,6 +166,58 @@ def test_a_janitor_killed_while_it_fills_leaves_nothing(make_stack):
         eventually(lambda: [pid for pid in stack.children("janitor") if pid != janitor], 10)
     full(stack, 3)
     eventually(lambda: len(stack.docker.containers(f"sandboxd.instance={stack.instance}")) == 6, 20)
+
+
+def claimed_by(stack, sid):
+    """The worker that is making a session of an entry, by the store's account."""
+    with sqlite3.connect(f"file:{stack.home}/state/sessions.db?mode=ro", uri=True, timeout=5) as db:
+        row = db.execute("SELECT worker_pid FROM sessions WHERE id = ? AND state = 1", (sid,)).fetchone()
+        return row and row[0]
+
+
+def create_with_key(stack, key):
+    response = stack.http.post("/session/", json={"base_image": DEBIAN}, headers={"Idempotency-Key": key})
+    assert response.status_code == 200, response.text
+    return response.json()["session_id"]
+
+
+def test_a_repeated_create_gets_the_session_that_came_from_the_pool(warm):
+    before = full(warm, 4)
+    sid = create_with_key(warm, "pooled once")
+    warm.open_sessions.append(Session(warm, sid))
+    assert sid in before and create_with_key(warm, "pooled once") == sid
+    assert before - full(warm, 4) == {sid}
+    warm.open_sessions.pop().close()
+    again = create_with_key(warm, "pooled once")
+    assert again != sid
+    Session(warm, again).close()
+
+
+def test_creates_with_one_key_at_once_take_one_session(warm):
+    before = full(warm, 4)
+    sid, = set(in_parallel(lambda _: create_with_key(warm, "pooled at once"), range(6)))
+    warm.open_sessions.append(Session(warm, sid))
+    assert sid in before
+    assert before - full(warm, 4) == {sid}
+    warm.open_sessions.pop().close()
+
+
+def test_a_worker_killed_in_the_middle_of_a_claim_leaves_nothing(make_stack):
+    stack = make_stack(WARM_POOL=f"{DEBIAN}=1;patch", SWEEP_SECONDS="0.5", MIN_WORKERS=2)
+    for _ in range(3):
+        sid, = full(stack, 1)
+        agent = stack.docker.inspect(f"sandboxd-{sid}")["State"]["Pid"]
+        os.kill(agent, signal.SIGSTOP)  # it does not answer when it is greeted
+        creating = Background(stack.http.post, "/session/", json={"base_image": DEBIAN, "extract_patch": True})
+        os.kill(eventually(lambda entry=sid: claimed_by(stack, entry), 10), signal.SIGKILL)
+        assert creating.result(20).status_code == 503
+        eventually(lambda entry=sid: not stack.docker.exists(f"sandboxd-{entry}"), 20)
+        other, = full(stack, 1)
+        assert other != sid
+        eventually(lambda: len(stack.docker.containers(f"sandboxd.instance={stack.instance}")) == 2, 20)
+    session = stack.create(extract_patch=True)
+    assert session.id == other
+    session.close()
 
 
 def test_two_replicas_fill_one_pool_and_both_take_from_it(make_replicas):
