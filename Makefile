@@ -40,7 +40,7 @@ UNITBIN   := $(UNITSRC:tests/unit/%.c=$(B)/unit/%)
 UNITHELP  := $(patsubst %.c,$(B)/%.o,$(filter-out $(UNITSRC),$(wildcard tests/unit/*.c)))
 
 .DEFAULT_GOAL := all
-.PHONY: all up down demo reload units check check-unit check-e2e check-fault lint fuzz bench clean install dist
+.PHONY: all up down demo reload units check check-unit check-e2e check-fault lint fuzz fuzz-api bench clean install dist
 .SECONDARY:
 
 all: $(B)/sandboxd $(B)/sandboxd-agent
@@ -95,6 +95,15 @@ fuzz:
 	$(Q)$(MAKE) --no-print-directory CC=clang SAN=asan,ubsan VARIANT=fuzz CFLAGS='-O1 -g -fsanitize=fuzzer-no-link' build/fuzz/libsandboxd.a
 	$(Q)$(MAKE) --no-print-directory CC=clang SAN=asan,ubsan VARIANT=fuzz CFLAGS='-O1 -g -fsanitize=fuzzer-no-link' $(FUZZ:%=build/fuzz/bin/%)
 	$(Q)FUZZ_JOBS="$(FUZZ_JOBS)" scripts/run-fuzz build/fuzz/bin $(FUZZ_SECONDS)
+
+# The whole interface on a real stack with sanitizers, by a seed: make fuzz-api FUZZ_API_SECONDS=600 FUZZ_API_SEED=1
+fuzz-api:
+	$(Q)$(MAKE) --no-print-directory SAN=asan,ubsan all
+	@DOCKER_HOST=$$(scripts/dockerd start fuzz-api) && export DOCKER_HOST && scripts/images && \
+	    FUZZ_API_SECONDS="$(FUZZ_API_SECONDS)" FUZZ_API_SEED="$(FUZZ_API_SEED)" FUZZ_API_REPLAY="$(FUZZ_API_REPLAY)" \
+	    ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 UBSAN_OPTIONS=print_stacktrace=1 VARIANT=gcc-asan-ubsan \
+	    /usr/bin/python3 -m pytest -q -s -p no:cacheprovider tests/fuzz/api; \
+	    status=$$?; scripts/dockerd stop fuzz-api; exit $$status
 
 # the agent is a program of its own, in no library
 $(B)/bin/fuzz_fs: $(patsubst %,$(B)/obj/agent/fs_%.o,literal match nfa scan)
