@@ -61,6 +61,7 @@ struct sbx_docker_spec {
     int64_t pids_limit;         /* 0: no limit */
     int64_t shm_bytes;          /* most of /dev/shm; 0: dockerd's default, 64 MiB */
     int64_t user_processes;     /* RLIMIT_NPROC of every process; 0: not set */
+    int64_t disk_bytes;         /* most of its writable layer; 0: no limit. Not every daemon can */
     bool open_stdin;
     bool no_new_privileges;
 };
@@ -103,6 +104,8 @@ struct sbx_docker_state {
     int64_t memory_swap_bytes;
     int64_t nano_cpus;
     int64_t pids_limit;
+    int64_t disk_bytes;      /* as it was asked for: only some storage drivers keep it */
+    char storage_driver[80]; /* "": the daemon does not tell */
     char network_mode[80];
     char runtime[80];
 };
@@ -171,8 +174,11 @@ int sbx_docker_tag(struct sbx_docker *docker, struct sbx_wait *wait, const char 
 int sbx_docker_image_remove(struct sbx_docker *docker, struct sbx_wait *wait, const char *image,
                             struct sbx_err *err) SBX_MUST_CHECK;
 
+/* max_bytes: most of its content, refused where the daemon cannot see to that; 0: no limit. One that is there
+ * already keeps the limit it has. */
 int sbx_docker_volume_create(struct sbx_docker *docker, struct sbx_wait *wait, const char *name,
-                             const struct sbx_docker_pair *labels, struct sbx_err *err) SBX_MUST_CHECK;
+                             const struct sbx_docker_pair *labels, int64_t max_bytes,
+                             struct sbx_err *err) SBX_MUST_CHECK;
 
 /* A volume that shows the content of volume `lower` and keeps every change in `upper`: an overlay that
  * dockerd mounts while containers use it, so it costs nothing to make and `lower` is never written. upper and

@@ -57,6 +57,7 @@ struct sbx_session_options {
     bool ephemeral;                 /* nothing persists between runs: sbx_session_begin */
     int64_t memory_bytes;           /* 0: none */
     double cpus;                    /* 0: none */
+    int64_t disk_bytes;             /* most of each place it can write to; 0: none */
     const char *const *environment; /* NAME=value, NULL-terminated; NULL: none */
     const char *labels;             /* JSON object of strings; NULL: none */
     int64_t idle_ms;                /* it ends when it was not used for that long; 0: no limit */
@@ -69,7 +70,8 @@ struct sbx_session_options {
  * the record. Whatever fails, nothing is left behind. With a key that a session has already, that one is the
  * result, waited for while it is being made; INVALID when it was made with another body, CONFLICT when it is
  * not there in time. INVALID: the image does not exist or cannot be used, or
- * dockerd refuses an option; UPSTREAM: the registry is unreachable. */
+ * dockerd refuses an option, or cannot keep the limit of the disk; UPSTREAM: the registry is unreachable, or
+ * the limit of the disk that cannot be kept is that of the settings. */
 int sbx_session_create(struct sbx_engine *engine, const struct sbx_session_options *options,
                        char ret_id[SBX_UUID_LEN + 1], struct sbx_err *err) SBX_MUST_CHECK;
 

@@ -5,6 +5,7 @@
 #include "api/internal.h"
 
 #define MEMORY_FLOOR (6LL * 1024 * 1024) /* dockerd's */
+#define DISK_FLOOR   (1024 * 1024)
 #define IMAGE_MAX    500
 #define KEY_MAX      255
 
@@ -58,6 +59,9 @@ static int read_fields(struct sbx_call *call, struct sbx_faults *faults, struct 
     (void)sbx_json_bool(faults, body, "", "ephemeral", SBX_JSON_OPTIONAL, &options->ephemeral);
     (void)sbx_json_int(faults, body, "", "memory_bytes", SBX_JSON_NULLABLE, MEMORY_FLOOR, INT64_MAX,
                        &options->memory_bytes);
+    options->disk_bytes = call->engine->config->disk_bytes;
+    (void)sbx_json_int(faults, body, "", "disk_bytes", SBX_JSON_NULLABLE, DISK_FLOOR,
+                       options->disk_bytes > 0 ? options->disk_bytes : INT64_MAX, &options->disk_bytes);
     (void)sbx_json_double(faults, body, "", "cpus", SBX_JSON_NULLABLE, 0, &options->cpus);
     if (sbx_read_env(faults, body, "environment", &fields->environment, err) < 0)
         return -1;

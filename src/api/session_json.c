@@ -49,6 +49,7 @@ static void add_options(struct json_object *obj, struct json_object *options)
     json_object_object_add(obj, "network_enabled",
                            json_object_new_boolean(sbx_json_bool_at(options, "network_enabled", false)));
     json_object_object_add(obj, "memory_bytes", positive_json(sbx_json_int_at(options, "memory_bytes", 0)));
+    json_object_object_add(obj, "disk_bytes", positive_json(sbx_json_int_at(options, "disk_bytes", 0)));
     json_object_object_add(obj, "cpus", limited ? json_object_get(cpus) : NULL);
 }
 

@@ -313,6 +313,9 @@ const struct sbx_setting sbx_settings[] = {
      .description = "Longest time of a file operation; transfers of whole files have none."},
     {NAME("PIDS_LIMIT"), INT(8, 4194304), FIELD(pids_limit), .initial = "512", .units = "processes",
      .description = "Most processes and threads of a session."},
+    {NAME("DISK_BYTES"), SIZE(0, 1024 * GIB), FIELD(disk_bytes), .initial = "0",
+     .description = "Limit of what a session writes to disk, and the most that a client may ask for with "
+                    "disk_bytes; 0: none. Needs overlay2 on xfs with pquota."},
     {NAME("SESSION_IDLE_SECONDS"), SECONDS(0, 3650 * DAY), FIELD(session_idle_ms), .initial = "0",
      .description =
          "A session that was not used for that long is removed, and the most that a client may ask "

@@ -2,6 +2,7 @@
  * Containers: create, start, kill, remove, inspect, and files put into them.
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "docker/internal.h"
@@ -108,6 +109,8 @@ int sbx_docker_inspect(struct sbx_docker *docker, struct sbx_wait *wait, const c
     ret->memory_swap_bytes = sbx_json_int_at(answer, "HostConfig/MemorySwap", 0);
     ret->nano_cpus = sbx_json_int_at(answer, "HostConfig/NanoCpus", 0);
     ret->pids_limit = sbx_json_int_at(answer, "HostConfig/PidsLimit", 0);
+    ret->disk_bytes = strtoll(sbx_json_str_at(answer, "HostConfig/StorageOpt/size", "0"), NULL, 10);
+    copy(ret->storage_driver, sizeof(ret->storage_driver), answer, "GraphDriver/Name");
     copy(ret->network_mode, sizeof(ret->network_mode), answer, "HostConfig/NetworkMode");
     copy(ret->runtime, sizeof(ret->runtime), answer, "HostConfig/Runtime");
     json_object_put(answer);

@@ -1,6 +1,9 @@
 /*
  * The body of POST /containers/create.
  */
+#include <inttypes.h>
+#include <stdio.h>
+
 #include "docker/internal.h"
 
 static bool put_int(struct json_object *obj, const char *key, int64_t value)
@@ -67,6 +70,14 @@ static bool put_limits(struct json_object *host, const struct sbx_docker_spec *s
            (spec->shm_bytes == 0 || put_int(host, "ShmSize", spec->shm_bytes));
 }
 
+static bool put_disk(struct json_object *host, const struct sbx_docker_spec *spec)
+{
+    char size[24];
+
+    snprintf(size, sizeof(size), "%" PRId64, spec->disk_bytes);
+    return spec->disk_bytes == 0 || put_nested(host, "StorageOpt", "size", size);
+}
+
 static bool put_rlimits(struct json_object *host, const struct sbx_docker_spec *spec)
 {
     if (spec->user_processes == 0)
@@ -96,7 +107,7 @@ static struct json_object *host_config(const struct sbx_docker_spec *spec)
         (!spec->no_new_privileges || sbx_docker_put_strings(host, "SecurityOpt", no_new_privileges)) &&
         sbx_docker_put_string(host, "NetworkMode", spec->network_mode) &&
         sbx_docker_put_string(host, "Runtime", spec->runtime) && put_limits(host, spec) &&
-        put_rlimits(host, spec) && put_mounts(host, spec->mounts))
+        put_disk(host, spec) && put_rlimits(host, spec) && put_mounts(host, spec->mounts))
         return host;
     json_object_put(host);
     return NULL;

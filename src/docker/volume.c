@@ -1,6 +1,7 @@
 /*
  * Volumes.
  */
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -50,9 +51,13 @@ static int make(struct sbx_docker *docker, struct sbx_wait *wait, const char *na
 }
 
 int sbx_docker_volume_create(struct sbx_docker *docker, struct sbx_wait *wait, const char *name,
-                             const struct sbx_docker_pair *labels, struct sbx_err *err)
+                             const struct sbx_docker_pair *labels, int64_t max_bytes, struct sbx_err *err)
 {
-    return make(docker, wait, name, labels, NULL, NULL, err);
+    char size[24];
+    const struct sbx_docker_pair options[] = {{"size", size}, {NULL, NULL}};
+
+    snprintf(size, sizeof(size), "%" PRId64, max_bytes);
+    return make(docker, wait, name, labels, max_bytes > 0 ? options : NULL, NULL, err);
 }
 
 static int find(struct sbx_docker *docker, struct sbx_wait *wait, const char *name, char ret_path[PATH_SIZE],

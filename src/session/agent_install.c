@@ -64,7 +64,7 @@ int sbx_agent_install(struct sbx_engine *engine, const char *image, struct sbx_e
     snprintf(carrier, sizeof(carrier), "sandboxd-install-%s", uuid);
     /* No instance label: deployments that run the same agent share its volume, so none may sweep it. */
     const struct sbx_docker_pair volume_labels[] = {{SBX_LABEL_ROLE, "agent"}, {NULL, NULL}};
-    if (sbx_docker_volume_create(engine->docker, engine->wait, agent->volume, volume_labels, err) < 0)
+    if (sbx_docker_volume_create(engine->docker, engine->wait, agent->volume, volume_labels, 0, err) < 0)
         return -1;
     sbx_labels_fill(&labels, engine, uuid, "install");
     const struct sbx_docker_mount mounts[] = {{agent->volume, SBX_AGENT_DIR, false, true},

@@ -105,6 +105,8 @@ static int file(struct making *making, struct sbx_err *err)
 static int make(struct making *making, struct sbx_err *err)
 {
     int rc = making->record.extract_patch ? make_pair(making, err) : make_session_container(making, err);
+    if (rc < 0 && making->options->disk_bytes > 0)
+        return sbx_disk_explain(making->engine, making->options, err);
     return rc < 0 ? -1 : sbx_session_greet(making->engine, making->record.container, err);
 }
 
@@ -162,6 +164,8 @@ int sbx_session_create(struct sbx_engine *engine, const struct sbx_session_optio
     char name[512];
     char tag[256];
     if (sbx_docker_parse_reference(options->image, name, sizeof(name), tag, sizeof(tag), err) < 0)
+        return -1;
+    if (sbx_disk_check(options, err) < 0)
         return -1;
     struct making making = {.engine = engine, .options = options};
     sbx_record_init(&making.record);

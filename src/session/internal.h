@@ -77,6 +77,17 @@ struct sbx_spec {
  * The options are borrowed. */
 void sbx_spec_session(struct sbx_spec *spec, struct sbx_engine *engine, const char *id,
                       const struct sbx_session_options *options, bool run);
+/* disk.c: the limit of what a session writes to disk. Overlays over project quotas of xfs keep it and nothing
+ * else does for certain: btrfs takes it and may not. */
+#define SBX_DISK_NOT_KEPT "its disk limit is not in force"
+int64_t sbx_disk_of(const struct sbx_record *record); /* 0: none */
+bool sbx_disk_kept(const struct sbx_docker_spec *wanted, const struct sbx_docker_state *state);
+/* INVALID for sessions that no host can limit. */
+int sbx_disk_check(const struct sbx_session_options *options, struct sbx_err *err) SBX_MUST_CHECK;
+/* A session with a limit could not be made for *err: when that is a host that cannot keep it, say so. -1. */
+int sbx_disk_explain(const struct sbx_engine *engine, const struct sbx_session_options *options,
+                     struct sbx_err *err) SBX_MUST_CHECK;
+
 void sbx_spec_helper(struct sbx_spec *spec, struct sbx_engine *engine, const struct sbx_record *record,
                      bool run);
 

@@ -52,7 +52,7 @@ static int write_volume(struct sbx_engine *engine, const char *id, enum sbx_part
     for (; labels.pairs[n].key; n++)
         pairs[n] = labels.pairs[n];
     pairs[n] = (struct sbx_docker_pair){text ? LABEL_RECORD : NULL, text};
-    return sbx_docker_volume_create(engine->docker, engine->wait, name, pairs, err);
+    return sbx_docker_volume_create(engine->docker, engine->wait, name, pairs, 0, err);
 }
 
 int sbx_note_write(struct sbx_engine *engine, const struct sbx_record *record, struct sbx_err *err)

@@ -25,6 +25,7 @@ char *sbx_options_to_json(const struct sbx_session_options *options, struct sbx_
     if (obj && env && add_environment(env, options->environment) == 0) {
         json_object_object_add(obj, "network_enabled", json_object_new_boolean(options->network_enabled));
         json_object_object_add(obj, "memory_bytes", json_object_new_int64(options->memory_bytes));
+        json_object_object_add(obj, "disk_bytes", json_object_new_int64(options->disk_bytes));
         json_object_object_add(obj, "cpus", json_object_new_double(options->cpus));
         json_object_object_add(obj, "environment", json_object_get(env));
         const char *printed = json_object_to_json_string_ext(obj, JSON_C_TO_STRING_PLAIN);
@@ -80,6 +81,7 @@ int sbx_options_from_record(const struct sbx_record *record, struct sbx_session_
         .ephemeral = record->ephemeral,
         .network_enabled = sbx_json_bool_at(obj, "network_enabled", false),
         .memory_bytes = sbx_json_int_at(obj, "memory_bytes", 0),
+        .disk_bytes = sbx_json_int_at(obj, "disk_bytes", 0),
         .environment = (const char *const *)*ret_environment,
     };
     struct json_object *cpus = sbx_json_at(obj, "cpus");

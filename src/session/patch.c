@@ -97,21 +97,22 @@ static const char SCRIPT[] =
     " /meta/git/index.new && mv /meta/git/index.new /meta/git/index; };;\n"
     "esac\n";
 
-static int make_volume(struct sbx_engine *engine, const char *id, enum sbx_part part, const char *role,
-                       char out[SBX_NAME_SIZE], struct sbx_err *err)
+static int make_volume(struct sbx_engine *engine, const struct sbx_record *record, enum sbx_part part,
+                       const char *role, char out[SBX_NAME_SIZE], struct sbx_err *err)
 {
     struct sbx_labels labels;
-    sbx_labels_fill(&labels, engine, id, role);
-    sbx_name_of(id, part, out);
-    return sbx_docker_volume_create(engine->docker, engine->wait, out, labels.pairs, err);
+    sbx_labels_fill(&labels, engine, record->id, role);
+    sbx_name_of(record->id, part, out);
+    return sbx_docker_volume_create(engine->docker, engine->wait, out, labels.pairs, sbx_disk_of(record),
+                                    err);
 }
 
 int sbx_patch_volumes(struct sbx_engine *engine, struct sbx_record *record, struct sbx_err *err)
 {
     char meta[SBX_NAME_SIZE];
-    if (make_volume(engine, record->id, SBX_PART_REPO, "repo", record->volume, err) < 0)
+    if (make_volume(engine, record, SBX_PART_REPO, "repo", record->volume, err) < 0)
         return -1;
-    return record->ephemeral ? make_volume(engine, record->id, SBX_PART_META, "meta", meta, err) : 0;
+    return record->ephemeral ? make_volume(engine, record, SBX_PART_META, "meta", meta, err) : 0;
 }
 
 int sbx_patch_start(struct sbx_engine *engine, struct sbx_record *record, bool run, struct sbx_err *err)

@@ -19,10 +19,10 @@ int sbx_pool_name(struct sbx_engine *engine, const char *image, bool patch, bool
     if (sbx_docker_parse_reference(image, name, sizeof(name), tag, sizeof(tag), err) < 0)
         return -1;
     SBX_AUTO_FREE char *text = NULL;
-    int n = asprintf(&text, "%s\n%s\n%d %d\n%s\n%s\n%s\n%" PRId64 " %" PRId64 " %" PRId64, name, tag, patch,
-                     network, engine->agent->volume, patch ? config->git_image : "",
+    int n = asprintf(&text, "%s\n%s\n%d %d\n%s\n%s\n%s\n%" PRId64 " %" PRId64 " %" PRId64 " %" PRId64, name,
+                     tag, patch, network, engine->agent->volume, patch ? config->git_image : "",
                      config->runtime ? config->runtime : "", config->run_uid, config->run_gid,
-                     config->pids_limit);
+                     config->pids_limit, config->disk_bytes);
     if (n < 0) {
         text = NULL;
         return sbx_err_set(err, SBX_ERR_INTERNAL, "out of memory for the name of a pool");
@@ -39,7 +39,8 @@ static int find_pool(struct sbx_engine *engine, const struct sbx_session_options
 {
     struct sbx_pool_want wants[SBX_POOL_WANTS];
     char name[SBX_RECORD_HASH_SIZE];
-    if (!engine->config->warm_pool || options->ephemeral)
+    /* A limit of the disk cannot be changed. */
+    if (!engine->config->warm_pool || options->ephemeral || options->disk_bytes != engine->config->disk_bytes)
         return 0;
     if (sbx_pool_name(engine, options->image, options->extract_patch, options->network_enabled, out, err) < 0)
         return -1;

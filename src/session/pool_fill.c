@@ -36,8 +36,11 @@ static int begin(struct sbx_engine *engine, const struct sbx_session_options *op
 /* 1 made one, 0 there are enough, -1. */
 static int fill_one(struct sbx_engine *engine, const struct sbx_pool_want *want, struct sbx_err *err)
 {
-    struct sbx_session_options options = {
-        .owner = "", .image = want->image, .extract_patch = want->patch, .network_enabled = want->network};
+    struct sbx_session_options options = {.owner = "",
+                                          .image = want->image,
+                                          .extract_patch = want->patch,
+                                          .network_enabled = want->network,
+                                          .disk_bytes = engine->config->disk_bytes};
     struct sbx_record record;
     int rc = begin(engine, &options, &record, err);
     if (rc == 0)

@@ -101,6 +101,7 @@ void sbx_spec_session(struct sbx_spec *spec, struct sbx_engine *engine, const ch
     spec->docker.env = options->environment;
     spec->docker.network_mode = options->network_enabled ? "bridge" : "none";
     spec->docker.memory_bytes = options->memory_bytes;
+    spec->docker.disk_bytes = options->disk_bytes;
     spec->docker.nano_cpus = (int64_t)(options->cpus * 1e9 + 0.5);
 }
 
@@ -114,6 +115,7 @@ void sbx_spec_helper(struct sbx_spec *spec, struct sbx_engine *engine, const str
     sbx_name_of(record->id, run ? SBX_PART_RUN_REPO : SBX_PART_REPO, spec->repo);
     add_mount(spec, spec->repo, "/repo", true);
     spec->docker.shm_bytes = HELPER_SHM;
+    spec->docker.disk_bytes = sbx_disk_of(record);
     if (record->ephemeral) {
         sbx_name_of(record->id, SBX_PART_META, spec->meta);
         add_mount(spec, spec->meta, SBX_META_DIR, run);
@@ -142,6 +144,8 @@ int sbx_spec_verify(const struct sbx_spec *spec, struct sbx_engine *engine, cons
         wrong = "it is not in the network that was asked for";
     else if (wanted->runtime && strcmp(state.runtime, wanted->runtime) != 0)
         wrong = "it does not run under the runtime that was asked for";
+    else if (!sbx_disk_kept(wanted, &state))
+        wrong = SBX_DISK_NOT_KEPT;
     if (!wrong)
         return 0;
     return sbx_err_set(err, SBX_ERR_UPSTREAM, "the container was created, but %s", wrong);

@@ -52,7 +52,7 @@ def test_a_plain_get_of_a_session_answers_204_and_one_for_json_the_record(stack,
     assert record == {"session_id": session.id, "state": "ready", "owner": "default", "base_image": BUSYBOX,
                       "expires_at": None, "idle_seconds": None, "seeded": False, "extract_patch": False,
                       "ephemeral": False, "network_enabled": False, "memory_bytes": 64 << 20, "cpus": 0.5,
-                      "labels": {"team": "a", "empty": ""}}
+                      "disk_bytes": None, "labels": {"team": "a", "empty": ""}}
     session.seeded(tar({"a": b"a"}))
     assert look(session)["seeded"] is True
 

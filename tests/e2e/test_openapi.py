@@ -218,7 +218,8 @@ def test_null_is_taken_where_the_document_says_so(http):
 
 
 @pytest.mark.parametrize("path,name,good,bad", [
-    ("/session/", "memory_bytes", [], [6291455, 2**63]), ("/session/", "cpus", [], [0, -1]),
+    ("/session/", "memory_bytes", [], [6291455, 2**63]), ("/session/", "disk_bytes", [], [1048575, 2**63]),
+    ("/session/", "cpus", [], [0, -1]),
     ("/session/", "idle_seconds", [], [0, 315360001]), ("/session/", "ttl_seconds", [], [0, 315360001]),
     ("/session/", "labels", [], [{"": "x"}, {"a=b": "x"}, {"a/b": "x"}, {"a": 1}, {"x" * 64: ""}, {"a": "x" * 256}]),
     ("/session/", "base_image", [], ["", "x" * 501]), ("/session/", "environment", [], [{"": "x"}, {"a=b": "x"}, {"a": 1}]),

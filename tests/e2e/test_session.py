@@ -4,6 +4,7 @@ import uuid
 
 import pytest
 
+from stack import Session
 from support import BUSYBOX, DEBIAN, GONE, GVISOR, MIB, Background, eventually
 
 pytestmark = pytest.mark.core
@@ -310,6 +311,37 @@ def test_an_option_that_dockerd_refuses_is_422_and_leaves_nothing(stack):
     response = stack.post_session(base_image=BUSYBOX, cpus=100000)
     assert response.status_code == 422, response.text
     assert eventually(lambda: len(stack.docker.containers(f"sandboxd.instance={stack.instance}")) == before)
+
+
+@pytest.mark.parametrize("extract_patch", [False, True])
+def test_a_limit_of_the_disk_is_kept_or_refused(stack, extract_patch):
+    label = f"sandboxd.instance={stack.instance}"
+    before = len(stack.docker.containers(label))
+    response = stack.post_session(base_image=DEBIAN, extract_patch=extract_patch, disk_bytes=50 * MIB)
+    if response.status_code == 200:  # overlay2 on xfs with pquota
+        session = Session(stack, response.json()["session_id"])
+        for path in "/repo/full", "/tmp/full":
+            result = session.one(f"head -c {100 * MIB} /dev/zero > {path}; stat -c %s {path}")
+            assert "No space left" in result["output"] or "quota" in result["output"]
+            assert int(result["output"].split()[-1]) <= 50 * MIB
+        assert session.close().status_code == 204
+    else:
+        assert response.status_code == 422, response.text
+        assert response.json()["detail"].startswith("this host cannot limit the disk of a session (disk_bytes): ")
+    assert eventually(lambda: len(stack.docker.containers(label)) == before)
+
+
+def test_a_limit_of_the_disk_for_all_is_kept_or_refused(make_stack):
+    stack = make_stack(DISK_BYTES="50M")
+    response = stack.post_session(base_image=BUSYBOX)
+    if response.status_code != 200:
+        assert response.status_code == 502, response.text
+        assert "(DAIV_SANDBOX_DISK_BYTES): " in response.json()["detail"]
+        assert stack.post_session(base_image=BUSYBOX, disk_bytes=10 * MIB).status_code == 422
+    more = stack.post_session(base_image=BUSYBOX, disk_bytes=51 * MIB)
+    assert more.status_code == 422 and more.json()["detail"][0]["type"] == "less_than_equal"
+    nobody = stack.post_session(base_image=BUSYBOX, ephemeral=True, extract_patch=True)
+    assert nobody.status_code == 422 and "cannot be limited" in nobody.json()["detail"]
 
 
 def test_a_create_whose_client_leaves_does_not_leave_a_session(stack):

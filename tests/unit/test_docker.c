@@ -310,6 +310,7 @@ static void a_container_is_asked_for_with_every_restriction(void **state)
         .nano_cpus = 500000000,
         .pids_limit = 99,
         .user_processes = 7,
+        .disk_bytes = 1LL << 40,
         .open_stdin = true,
         .no_new_privileges = true,
     };
@@ -327,7 +328,7 @@ static void a_container_is_asked_for_with_every_restriction(void **state)
         "\"SecurityOpt\":["
         "\"no-new-privileges\"],\"NetworkMode\":\"none\",\"Runtime\":\"runsc\",\"Memory\":67108864,"
         "\"MemorySwap\":67108864,"
-        "\"NanoCpus\":500000000,\"PidsLimit\":99,"
+        "\"NanoCpus\":500000000,\"PidsLimit\":99,\"StorageOpt\":{\"size\":\"1099511627776\"},"
         "\"Ulimits\":[{\"Name\":\"nproc\",\"Soft\":7,\"Hard\":7}],\"Mounts\":[{\"VolumeOptions\":{\"NoCopy\":"
         "false},\"Type\":"
         "\"volume\","

@@ -319,8 +319,8 @@ static void archives_reach_a_volume_of_a_container_that_never_ran(void **state)
     int fd = make_tar("big", 9000001, &size), small_fd = make_tar("small", 3, &small);
     void *mem = mmap(NULL, (size_t)small, PROT_READ, MAP_PRIVATE, small_fd, 0);
 
-    CHECK_OK(sbx_docker_volume_create(docker, NULL, volume, labels(), &err));
-    CHECK_OK(sbx_docker_volume_create(docker, NULL, volume, labels(), &err)); /* there already */
+    CHECK_OK(sbx_docker_volume_create(docker, NULL, volume, labels(), 0, &err));
+    CHECK_OK(sbx_docker_volume_create(docker, NULL, volume, labels(), 0, &err)); /* there already */
     spec.mounts = rw;
     CHECK_OK(sbx_docker_create(docker, NULL, &spec, id, &err));
     CHECK_OK(sbx_docker_put_archive(docker, NULL, id, "/data", fd, size, &err));
@@ -389,7 +389,7 @@ static void what_carries_the_label_is_listed(void **state)
     CHECK_OK(sbx_docker_remove(docker, NULL, id, &err));
 
     seen = (struct seen){.key = volume};
-    CHECK_OK(sbx_docker_volume_create(docker, NULL, volume, labels(), &err));
+    CHECK_OK(sbx_docker_volume_create(docker, NULL, volume, labels(), 0, &err));
     CHECK_OK(sbx_docker_list_volumes(docker, NULL, LABEL, run, see_volume, &seen, &err));
     assert_int_equal(seen.count, 1);
     CHECK_OK(sbx_docker_volume_remove(docker, NULL, volume, &err));
@@ -473,7 +473,7 @@ static void an_overlay_volume_shows_the_lower_one_and_leaves_it_alone(void **sta
     snprintf(merged, sizeof(merged), "%s", unique("merged"));
     CHECK_FAILS(sbx_docker_volume_overlay(docker, NULL, merged, lower, upper, work, labels(), &err),
                 SBX_ERR_NOT_FOUND);
-    CHECK_OK(sbx_docker_volume_create(docker, NULL, lower, labels(), &err));
+    CHECK_OK(sbx_docker_volume_create(docker, NULL, lower, labels(), 0, &err));
     struct sbx_docker_spec spec = cat_spec(unique("seed"));
     spec.entrypoint = seed;
     spec.mounts = below;

@@ -70,6 +70,7 @@ struct sbx_config {
     char *fs_prune_dirs; /* "a,b*" */
     int64_t fs_timeout_ms;
     int64_t pids_limit;
+    int64_t disk_bytes;      /* of a session; 0: none */
     int64_t session_idle_ms; /* 0: none */
     int64_t session_max_ms;  /* 0: none */
     char *close;             /* "remove" or "stop" */
