@@ -15,12 +15,16 @@
 struct sbx_api {
     struct sbx_engine *engine;
     const char *spool_dir; /* for uploads and large answers */
-    bool control;          /* this process serves the control socket: health, version, metrics */
+    bool control;          /* this request came by the control socket: health, version, metrics */
     int stop_fd;           /* readable when this process must give up its request; -1: none */
     const bool *draining;  /* the service is stopping: new work is answered 503; in shared memory */
     /* Told which session the request works on (scoreboard). May be NULL. */
     void (*on_session)(void *arg, const char *session_id);
     void *on_session_arg;
+    /* May the client have this request served now, within its limits? 0, or how long it should wait, in ms.
+     * It is not asked for what ends or frees something. NULL: no limits. */
+    int64_t (*on_client)(void *arg, const struct sbx_client *client);
+    void *on_client_arg;
     /* This process begins, or ends, to follow an exec: false when as many do as may. NULL: no limit. */
     bool (*on_stream)(void *arg, bool begins);
     void *on_stream_arg;

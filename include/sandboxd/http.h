@@ -22,8 +22,8 @@ int sbx_http_listen(const char *path, int backlog, struct sbx_err *err) SBX_MUST
 struct sbx_server;  /* libfcgi state of one process */
 struct sbx_request; /* the request being served; one a process */
 
-/* After fork, before the process's own signal handlers (FCGX_Init touches them). listen_fd stays the
- * caller's. */
+/* One for each socket. After fork, before the process's own signal handlers (FCGX_Init touches them).
+ * listen_fd stays the caller's. */
 struct sbx_server *sbx_server_new(int listen_fd, struct sbx_err *err) SBX_MUST_CHECK;
 void sbx_server_free(struct sbx_server *server);
 

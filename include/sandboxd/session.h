@@ -62,8 +62,9 @@ struct sbx_session_options {
     const char *labels;             /* JSON object of strings; NULL: none */
     int64_t idle_ms;                /* it ends when it was not used for that long; 0: no limit */
     int64_t ttl_ms;                 /* it ends after that time, used or not; 0: no limit */
-    const char *key;                /* see struct sbx_record; NULL: none */
-    const char *body;               /* likewise; with a key */
+    int64_t most;     /* sessions that the owner may have open, this one included; 0: no limit */
+    const char *key;  /* see struct sbx_record; NULL: none */
+    const char *body; /* likewise; with a key */
 };
 
 /* Make a session: pull the image when it is missing, create and start the container, greet its agent, file
@@ -71,7 +72,8 @@ struct sbx_session_options {
  * result, waited for while it is being made; INVALID when it was made with another body, CONFLICT when it is
  * not there in time. INVALID: the image does not exist or cannot be used, or
  * dockerd refuses an option, or cannot keep the limit of the disk; UPSTREAM: the registry is unreachable, or
- * the limit of the disk that cannot be kept is that of the settings. */
+ * the limit of the disk that cannot be kept is that of the settings; LIMITED: the owner has
+ * options->most already. */
 int sbx_session_create(struct sbx_engine *engine, const struct sbx_session_options *options,
                        char ret_id[SBX_UUID_LEN + 1], struct sbx_err *err) SBX_MUST_CHECK;
 

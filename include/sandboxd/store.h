@@ -96,6 +96,10 @@ int sbx_store_get(struct sbx_store *store, const char *id, struct sbx_record *re
 int sbx_store_find_key(struct sbx_store *store, const char *key, struct sbx_record *ret,
                        struct sbx_err *err) SBX_MUST_CHECK;
 
+/* How many sessions of an owner are CREATING or READY. */
+int sbx_store_count(struct sbx_store *store, const char *owner, int64_t *ret,
+                    struct sbx_err *err) SBX_MUST_CHECK;
+
 /* CREATING → READY with container, helper, volume, used_ms and expires_ms taken from the record. NOT_FOUND
  * when the record is gone or no longer CREATING (then its maker must remove what it made). */
 int sbx_store_set_ready(struct sbx_store *store, const struct sbx_record *record,

@@ -32,7 +32,7 @@ static int read_key(struct sbx_call *call, struct json_object *body, struct fiel
     }
     struct sbx_buf text;
     sbx_buf_init(&text, (size_t)call->engine->config->max_body_bytes + KEY_MAX + 256);
-    int rc = sbx_buf_printf(&text, err, "%s\n%s", call->client, key);
+    int rc = sbx_buf_printf(&text, err, "%s\n%s", call->client->name, key);
     if (rc == 0)
         sbx_sha256_hex(text.data, text.len, fields->key);
     text.len = 0;
@@ -104,7 +104,7 @@ int sbx_handle_create(struct sbx_call *call, struct sbx_err *err)
     int rc = sbx_read_json(call, &body, err);
     if (rc <= 0)
         return rc;
-    struct fields fields = {.options = {.owner = call->client}};
+    struct fields fields = {.options = {.owner = call->client->name, .most = call->client->sessions}};
     struct sbx_faults faults;
     sbx_faults_init(&faults);
     rc = read_fields(call, &faults, body, &fields, err);

@@ -17,7 +17,7 @@ struct sbx_call {
     char
         item[SBX_ITEM_MAX + 1]; /* the path's further parameter; "" when it is longer: no such thing exists */
     const char *path;           /* the route's tail: "/repo/a b"; "" when it has a `..`; borrowed */
-    const char *client;         /* whose key it was */
+    const struct sbx_client *client; /* whose key it was; NULL before that is known */
 };
 
 /* A handler answers and returns 0, or returns -1 with *err for sbx_answer_error. */
@@ -32,6 +32,7 @@ struct sbx_route {
     bool open; /* needs no key */
     enum sbx_socket {
         SBX_WORK,    /* served on the work socket */
+        SBX_URGENT,  /* likewise, but sent to the urgent one, and never limited: it ends something */
         SBX_CONTROL, /* on the control socket as well */
         SBX_PRIVATE, /* on the control socket only */
     } socket;

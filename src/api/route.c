@@ -15,7 +15,7 @@ static const struct sbx_route ROUTES[] = {
     {"GET", "/session/{id}", sbx_handle_look, false, SBX_WORK},
     {"PATCH", "/session/{id}", sbx_handle_change, false, SBX_WORK},
     {"POST", "/session/{id}", sbx_handle_run, false, SBX_WORK},
-    {"DELETE", "/session/{id}", sbx_handle_close, false, SBX_WORK},
+    {"DELETE", "/session/{id}", sbx_handle_close, false, SBX_URGENT},
     {"POST", "/session/{id}/seed", sbx_handle_seed, false, SBX_WORK},
     {"POST", "/session/{id}/files", sbx_handle_files, false, SBX_WORK},
     {"GET", "/session/{id}/patch", sbx_handle_patch, false, SBX_WORK},
@@ -37,10 +37,10 @@ static const struct sbx_route ROUTES[] = {
     {"POST", "/session/{id}/exec", sbx_handle_exec_start, false, SBX_WORK},
     {"GET", "/session/{id}/exec", sbx_handle_exec_list, false, SBX_WORK},
     {"GET", "/session/{id}/exec/{exec}", sbx_handle_exec_get, false, SBX_WORK},
-    {"DELETE", "/session/{id}/exec/{exec}", sbx_handle_exec_cancel, false, SBX_WORK},
+    {"DELETE", "/session/{id}/exec/{exec}", sbx_handle_exec_cancel, false, SBX_URGENT},
     {"GET", "/session/{id}/exec/{exec}/stream", sbx_handle_exec_stream, false, SBX_WORK},
     {"POST", "/session/{id}/exec/{exec}/stdin", sbx_handle_exec_stdin, false, SBX_WORK},
-    {"POST", "/session/{id}/exec/{exec}/signal", sbx_handle_exec_signal, false, SBX_WORK},
+    {"POST", "/session/{id}/exec/{exec}/signal", sbx_handle_exec_signal, false, SBX_URGENT},
     {"POST", "/session/{id}/exec/{exec}/resize", sbx_handle_exec_resize, false, SBX_WORK},
 };
 

@@ -1,4 +1,5 @@
 /* One request: route, key, handler, answer, access line. */
+#include <stdio.h>
 #include <string.h>
 
 #include "api/access.h"
@@ -13,7 +14,7 @@ static int authenticate(struct sbx_call *call, struct sbx_err *err)
     const struct sbx_client *client = sbx_clients_find(&call->engine->config->clients, key);
     if (!client)
         return sbx_err_set(err, SBX_ERR_FORBIDDEN, "Invalid API Key");
-    call->client = client->name;
+    call->client = client;
     call->engine->client = client->name;
     sbx_log_set_client(client->name);
     return 0;
@@ -24,7 +25,21 @@ bool sbx_is_draining(const struct sbx_api *api)
     return api->draining && __atomic_load_n(api->draining, __ATOMIC_RELAXED);
 }
 
-/* 0 answered by the handler, or -1. */
+/* Over a limit of the client: 429 with the time to wait. */
+static bool limited(struct sbx_call *call)
+{
+    const struct sbx_api *api = call->api;
+    char seconds[24];
+    int64_t ms = api->on_client ? api->on_client(api->on_client_arg, call->client) : 0;
+    if (ms == 0)
+        return false;
+    snprintf(seconds, sizeof(seconds), "%lld", (long long)((ms + 999) / 1000));
+    sbx_answer_header(call->request, "Retry-After", seconds);
+    sbx_answer_detail(call->request, 429, "Too many requests of this client; try again later");
+    return true;
+}
+
+/* 0 answered, or -1. */
 static int dispatch(struct sbx_call *call, struct sbx_access *access, struct sbx_err *err)
 {
     const char *allow = NULL;
@@ -42,10 +57,13 @@ static int dispatch(struct sbx_call *call, struct sbx_access *access, struct sbx
         sbx_answer_detail(call->request, 405, "Method Not Allowed");
         return 0;
     }
-    if (!route || route->socket == (call->api->control ? SBX_WORK : SBX_PRIVATE))
+    bool work = route && (route->socket == SBX_WORK || route->socket == SBX_URGENT);
+    if (!route || (call->api->control ? work : route->socket == SBX_PRIVATE))
         return sbx_err_set(err, SBX_ERR_NOT_FOUND, "Not Found");
-    if (route->socket == SBX_WORK && sbx_is_draining(call->api))
+    if (work && sbx_is_draining(call->api))
         return sbx_err_set(err, SBX_ERR_UNAVAILABLE, SBX_STOPPING);
+    if (route->socket == SBX_WORK && limited(call))
+        return 0;
     if (call->id[0]) {
         sbx_log_set_session(call->id);
         if (call->api->on_session)
@@ -61,7 +79,7 @@ static void report(const struct sbx_call *call, const struct sbx_access *access,
         .method = sbx_request_method(call->request),
         .status = status,
         .remote = sbx_request_remote(call->request),
-        .client = call->client,
+        .client = call->client ? call->client->name : "",
         .err = err,
         .trace = &access->trace,
         .expected = err->kind == SBX_ERR_UNAVAILABLE && sbx_is_draining(call->api),
@@ -71,7 +89,7 @@ static void report(const struct sbx_call *call, const struct sbx_access *access,
 
 void sbx_api_serve(struct sbx_api *api, struct sbx_request *request)
 {
-    struct sbx_call call = {.api = api, .engine = api->engine, .request = request, .client = ""};
+    struct sbx_call call = {.api = api, .engine = api->engine, .request = request};
     struct sbx_err err = SBX_ERR_INIT;
     struct sbx_access access;
     sbx_access_begin(&access);

@@ -274,8 +274,13 @@ const struct sbx_setting sbx_settings[] = {
      .description = "Workers kept ready."},
     {NAME("MAX_WORKERS"), INT(1, 512), FIELD(max_workers), .initial = "64",
      .description = "Most workers, each serving one request; not below the workers kept ready."},
-    {NAME("CONTROL_WORKERS"), INT(1, 16), FIELD(control_workers), .initial = "2",
-     .description = "Workers that answer health, version and metrics, whatever the others do."},
+    {NAME("CONTROL_WORKERS"), INT(1, 16), FIELD(control_workers), .initial = "3",
+     .description =
+         "Workers that answer health, version and metrics, whatever the others do; all but one of them "
+         "also close sessions and end commands while the others are busy."},
+    {NAME("MAX_QUEUED"), INT(0, 65536), FIELD(max_queued), .initial = "256",
+     .description =
+         "Requests that may wait for a worker, or be on their way to one; further ones get 429 at once."},
     {NAME("MAX_STREAMS"), INT(0, 512), FIELD(max_streams), .initial = "32",
      .description = "Most workers that follow execs at once, never more than half of them; further followers "
                     "get 429."},

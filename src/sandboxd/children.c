@@ -24,6 +24,29 @@ static struct sbx_slot *find_slot(struct sbx_master *master, pid_t pid)
     return NULL;
 }
 
+/* A control worker takes urgent requests when another one is there that never does. */
+static void choose_lanes(const struct sbx_master *master, const struct sbx_slot *slot, int fds[SBX_LANES])
+{
+    if (slot->role == SBX_ROLE_WORKER)
+        fds[SBX_LANE_WORK] = master->listen_fd[SBX_LANE_WORK];
+    else if (slot->role == SBX_ROLE_CONTROL)
+        fds[SBX_LANE_CONTROL] = master->listen_fd[SBX_LANE_CONTROL];
+    if (slot->role == SBX_ROLE_WORKER || slot->urgent)
+        fds[SBX_LANE_URGENT] = master->listen_fd[SBX_LANE_URGENT];
+}
+
+/* Does this generation have a control worker for nothing but health and the like? */
+static bool has_reserve(const struct sbx_master *master)
+{
+    for (size_t i = 0; i < SBX_SLOTS; i++) {
+        const struct sbx_slot *slot = &master->board->slots[i];
+        if (slot->pid > 0 && slot->role == SBX_ROLE_CONTROL && slot->generation == master->generation &&
+            !slot->urgent && !slot->told_to_leave)
+            return true;
+    }
+    return false;
+}
+
 static _Noreturn void child_main(struct sbx_master *master, struct sbx_slot *slot, pid_t parent)
 {
     char name[16];
@@ -42,12 +65,13 @@ static _Noreturn void child_main(struct sbx_master *master, struct sbx_slot *slo
         .board = master->board,
         .slot = slot,
         .role = slot->role,
-        .listen_fd = master->listen_fd[slot->role == SBX_ROLE_CONTROL],
+        .listen_fd = {-1, -1, -1},
         .master_fd = master->wake_fd,
         .janitor_fd = master->janitor_fd,
         .pool_fd = master->pool_fd,
         .reports = &master->reports,
     };
+    choose_lanes(master, slot, process.listen_fd);
     struct sbx_err err = SBX_ERR_INIT;
     if (sbx_user_become(config, &err) < 0 || sbx_confine_service(&err) < 0) {
         sbx_log_err(SBX_LOG_ERROR, "cannot start", &err);
@@ -69,7 +93,10 @@ void sbx_children_spawn(struct sbx_master *master, enum sbx_role role)
     struct sbx_slot *slot = find_slot(master, 0);
     if (!slot)
         return;
-    *slot = (struct sbx_slot){.role = role, .generation = master->generation, .since_ms = sbx_now_ms()};
+    *slot = (struct sbx_slot){.role = role,
+                              .generation = master->generation,
+                              .urgent = role == SBX_ROLE_CONTROL && has_reserve(master),
+                              .since_ms = sbx_now_ms()};
     pid_t parent = getpid();
     pid_t pid = fork();
     if (pid == 0) {

@@ -114,7 +114,10 @@ static int render(const struct sbx_config *config, const char *path)
     listen_address(config, listen, sizeof(listen));
     char seed_bytes[24];
     snprintf(seed_bytes, sizeof(seed_bytes), "%lld", (long long)config->max_seed_bytes + SEED_FRAME);
+    char admitted[24];
+    snprintf(admitted, sizeof(admitted), "%lld", (long long)(config->max_workers + config->max_queued));
     const char *const extra[][2] = {{"LISTEN", listen},
+                                    {"ADMITTED", admitted},
                                     {"HOME", config->home},
                                     {"SEED_REQUEST_BYTES", seed_bytes},
                                     {"NGINX_USER_LINE", getenv("NGINX_USER_LINE") ?: ""},

@@ -7,6 +7,14 @@
 #include "sandboxd/scoreboard.h"
 #include "sandboxd/session.h"
 
+/* Where requests come from. */
+enum sbx_lane {
+    SBX_LANE_WORK,
+    SBX_LANE_CONTROL, /* health and the like */
+    SBX_LANE_URGENT,  /* what ends something: taken first, and also by control workers */
+    SBX_LANES,
+};
+
 struct sbx_process {
     const struct sbx_config *config;
     const struct sbx_agent_image *agent;
@@ -14,7 +22,7 @@ struct sbx_process {
     struct sbx_scoreboard *board;
     struct sbx_slot *slot; /* the process's own */
     enum sbx_role role;
-    int listen_fd;  /* workers: work or control socket */
+    int listen_fd[SBX_LANES]; /* workers: sockets they accept from, -1 for others' */
     int master_fd;  /* eventfd: wakes the master when something in the scoreboard wants its attention */
     int janitor_fd; /* eventfd: wakes the janitor, because a worker died */
     int pool_fd;    /* eventfd: wakes the janitor, because the pool may want filling */

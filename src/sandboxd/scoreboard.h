@@ -1,7 +1,7 @@
 /*
  * What every process of a master is doing, in shared memory: single-writer slots, no locks, since any writer
- * may be killed at any instruction. The master writes pid, role and generation; the process writes the rest
- * of its slot.
+ * may be killed at any instruction. The master writes pid, role, generation and urgent; the process writes
+ * the rest of its slot.
  */
 #ifndef SBX_SANDBOXD_SCOREBOARD_H
 #define SBX_SANDBOXD_SCOREBOARD_H
@@ -30,9 +30,12 @@ struct sbx_slot {
     enum sbx_role role;
     uint32_t generation; /* of settings */
     bool told_to_leave;
+    bool urgent; /* a control worker that takes urgent requests as well */
     /* the process itself */
     enum sbx_activity activity;
     bool streaming; /* follows an exec */
+    uint64_t
+        client; /* hash of the name of a client with a limit of concurrent requests, served now; else 0 */
     uint32_t requests;
     int64_t since_ms; /* monotonic, of the last change of activity */
     char request[65];
@@ -43,6 +46,15 @@ struct sbx_slot {
 #define SBX_SCOREBOARD_NAME  "sandboxd-scoreboard"
 #define SBX_SCOREBOARD_MAGIC 0x53425831u
 
+/* How far a client's rate is used up. Any process writes, atomically. An entry whose time has passed is as
+ * good as a free one. */
+struct sbx_rate {
+    uint64_t client; /* hash of its name; 0: free */
+    int64_t next_us; /* monotonic: when its requests so far would be over at its rate */
+};
+
+#define SBX_RATES 1024
+
 struct sbx_scoreboard {
     uint32_t magic;
     char version[24];
@@ -50,6 +62,7 @@ struct sbx_scoreboard {
     bool draining;            /* the service is stopping: new work is refused */
     uint64_t reports_dropped; /* lost on their way to Sentry; any process adds, atomically */
     struct sbx_slot slots[SBX_SLOTS];
+    struct sbx_rate rates[SBX_RATES];
 };
 
 /* A memory file, zeroed, mapped and kept open; NULL with an error. Lives as long as the process. */

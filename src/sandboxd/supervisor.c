@@ -1,123 +1,19 @@
 /* The master's state machine. */
 #include "sandboxd/supervisor.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <sys/file.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include "sandboxd/http.h"
-#include "sandboxd/user.h"
-
-#define BACKLOG      4096
 #define TICK_MS      250
 #define SHRINK_MS    5000 /* one idle worker too many leaves at most this often */
 #define TERM_MS      5000
 #define GROW_AT_ONCE 8
 #define REFUSE_AFTER 3 /* children in a row that died before they were ready */
-
-/* A plain descriptor, or -1 with the error that names what failed. */
-static int made(int fd, const char *what, struct sbx_err *err)
-{
-    return fd >= 0 ? fd : sbx_err_sys(err, SBX_ERR_INTERNAL, errno, "%s", what);
-}
-
-static int open_directories(const struct sbx_config *config, struct sbx_err *err)
-{
-    char path[512];
-    static const struct {
-        const char *name;
-        mode_t mode;
-    } DIRS[] = {{"run", 0755}, {"state", 0700}, {"state/spool", 0700}};
-    for (size_t i = 0; i < SBX_ARRAY_LEN(DIRS); i++) {
-        sbx_home_path(config, DIRS[i].name, path, sizeof(path));
-        if (sbx_mkdirs(path, DIRS[i].mode, err) < 0)
-            return -1;
-    }
-    return 0;
-}
-
-/* One master a home: the pid file is locked for as long as the master lives. */
-static int open_pid_file(const struct sbx_config *config, struct sbx_err *err)
-{
-    char path[512];
-    sbx_home_path(config, "run/sandboxd.pid", path, sizeof(path));
-    SBX_AUTO_CLOSE int fd = made(open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644), path, err);
-    if (fd < 0)
-        return -1;
-    if (flock(fd, LOCK_EX | LOCK_NB) < 0)
-        return sbx_err_set(err, SBX_ERR_CONFLICT, "another sandboxd runs with the home '%s' (%s is locked)",
-                           config->home, path);
-    if (ftruncate(fd, 0) < 0 || dprintf(fd, "%d\n", (int)getpid()) < 0)
-        return sbx_err_sys(err, SBX_ERR_INTERNAL, errno, "%s", path);
-    int ret = fd;
-    fd = -1;
-    return ret;
-}
-
-static int open_signals(struct sbx_err *err)
-{
-    sigset_t set;
-    sigemptyset(&set);
-    static const int SIGNALS[] = {SIGCHLD, SIGHUP, SIGTERM, SIGINT, SIGQUIT};
-    for (size_t i = 0; i < SBX_ARRAY_LEN(SIGNALS); i++)
-        sigaddset(&set, SIGNALS[i]);
-    sigprocmask(SIG_SETMASK, &set, NULL);
-    signal(SIGPIPE, SIG_IGN);
-    return made(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK), "signalfd", err);
-}
-
-static int open_sockets(struct sbx_master *master, struct sbx_err *err)
-{
-    char path[512];
-    sbx_home_path(master->config, "run/work.sock", path, sizeof(path));
-    master->listen_fd[0] = sbx_http_listen(path, BACKLOG, err);
-    if (master->listen_fd[0] < 0)
-        return -1;
-    sbx_home_path(master->config, "run/control.sock", path, sizeof(path));
-    master->listen_fd[1] = sbx_http_listen(path, BACKLOG, err);
-    return master->listen_fd[1] < 0 ? -1 : 0;
-}
-
-static int open_master(struct sbx_master *master, struct sbx_err *err)
-{
-    if (sbx_agent_image_load(&master->agent, master->config->agent, err) < 0 ||
-        open_directories(master->config, err) < 0 || sbx_user_prepare(master->config, err) < 0)
-        return -1;
-    if ((master->pid_fd = open_pid_file(master->config, err)) < 0 ||
-        (master->signal_fd = open_signals(err)) < 0 ||
-        (master->wake_fd = made(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd", err)) < 0 ||
-        (master->janitor_fd = made(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd", err)) < 0 ||
-        (master->pool_fd = made(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd", err)) < 0)
-        return -1;
-    master->board = sbx_scoreboard_new(err);
-    if (!master->board || sbx_metrics_open(err) < 0 || sbx_report_queue_open(&master->reports, err) < 0)
-        return -1;
-    sbx_report_init(master->config, &master->reports, "master", &master->board->reports_dropped);
-    return open_sockets(master, err);
-}
-
-static void close_master(struct sbx_master *master)
-{
-    static const char *const FILES[] = {"run/work.sock", "run/control.sock", "run/sandboxd.pid"};
-    for (size_t i = 0; i < SBX_ARRAY_LEN(FILES) && master->pid_fd >= 0; i++) {
-        char path[512];
-        sbx_home_path(master->config, FILES[i], path, sizeof(path));
-        (void)unlink(path);
-    }
-    sbx_agent_image_done(&master->agent);
-    sbx_docker_credentials_free(master->credentials);
-    sbx_config_done(master->config);
-}
 
 static void enter(struct sbx_master *master, enum sbx_master_state state)
 {
@@ -274,7 +170,7 @@ static bool old_requests(const struct sbx_master *master)
 {
     for (size_t i = 0; i < SBX_SLOTS; i++) {
         const struct sbx_slot *slot = &master->board->slots[i];
-        if (slot->pid > 0 && slot->role == SBX_ROLE_WORKER && slot->activity == SBX_ACTIVITY_BUSY &&
+        if (slot->pid > 0 && slot->role != SBX_ROLE_JANITOR && slot->activity == SBX_ACTIVITY_BUSY &&
             slot->since_ms <= master->state_since_ms)
             return true;
     }
@@ -305,8 +201,9 @@ static void refuse(int listen_fd)
 }
 
 /* Is nobody there to accept, and nobody about to be forked? */
-static bool deserted(const struct sbx_master *master, enum sbx_role role)
+static bool deserted(const struct sbx_master *master, enum sbx_lane lane)
 {
+    enum sbx_role role = lane == SBX_LANE_CONTROL ? SBX_ROLE_CONTROL : SBX_ROLE_WORKER;
     return master->state == SBX_MASTER_NORMAL && master->early_deaths >= REFUSE_AFTER &&
            sbx_now_ms() < master->spawn_after_ms &&
            sbx_scoreboard_count(master->board, role, SBX_ACTIVITY_IDLE) == 0 &&
@@ -321,18 +218,17 @@ static void run(struct sbx_master *master)
             keep_up(master);
         else
             wind_down(master);
-        int work_fd = deserted(master, SBX_ROLE_WORKER) ? master->listen_fd[0] : -1;
-        int control_fd = deserted(master, SBX_ROLE_CONTROL) ? master->listen_fd[1] : -1;
-        struct pollfd fds[] = {{.fd = master->signal_fd, .events = POLLIN},
-                               {.fd = master->wake_fd, .events = POLLIN},
-                               {.fd = work_fd, .events = POLLIN},
-                               {.fd = control_fd, .events = POLLIN}};
+        struct pollfd fds[2 + SBX_LANES] = {{.fd = master->signal_fd, .events = POLLIN},
+                                            {.fd = master->wake_fd, .events = POLLIN}};
+        for (int lane = 0; lane < SBX_LANES; lane++)
+            fds[2 + lane] = (struct pollfd){.fd = deserted(master, lane) ? master->listen_fd[lane] : -1,
+                                            .events = POLLIN};
         if (sbx_wait_poll(NULL, fds, SBX_ARRAY_LEN(fds), TICK_MS, &err) < 0)
             sbx_log_err(SBX_LOG_ERROR, "cannot wait", &err);
-        if (fds[2].revents)
-            refuse(work_fd);
-        if (fds[3].revents)
-            refuse(control_fd);
+        for (int lane = 0; lane < SBX_LANES; lane++) {
+            if (fds[2 + lane].revents)
+                refuse(master->listen_fd[lane]);
+        }
         uint64_t count;
         (void)!read(master->wake_fd, &count, sizeof(count));
         take_signals(master);
@@ -343,16 +239,19 @@ int sbx_supervise(struct sbx_config *config, const struct sbx_config_source *sou
                   struct sbx_docker_credentials *credentials)
 {
     struct sbx_err err = SBX_ERR_INIT;
-    struct sbx_master master = {
-        .config = config, .source = source, .credentials = credentials, .listen_fd = {-1, -1}, .pid_fd = -1};
-    if (open_master(&master, &err) < 0) {
+    struct sbx_master master = {.config = config,
+                                .source = source,
+                                .credentials = credentials,
+                                .listen_fd = {-1, -1, -1},
+                                .pid_fd = -1};
+    if (sbx_master_open(&master, &err) < 0) {
         sbx_log_err(SBX_LOG_CRITICAL, "cannot start", &err);
-        close_master(&master);
+        sbx_master_close(&master);
         return EXIT_FAILURE;
     }
     warn_of_helpers(&master);
     run(&master);
     sbx_log(SBX_LOG_INFO, "stopped", NULL);
-    close_master(&master);
+    sbx_master_close(&master);
     return EXIT_SUCCESS;
 }

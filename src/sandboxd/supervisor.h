@@ -23,8 +23,8 @@ struct sbx_master {
     enum sbx_master_state state;
     int64_t state_since_ms;
     uint32_t generation;
-    int listen_fd[2]; /* work, control */
-    int pid_fd;       /* locked pid file */
+    int listen_fd[SBX_LANES];
+    int pid_fd; /* locked pid file */
     int signal_fd;
     int wake_fd;            /* children → master */
     int janitor_fd;         /* master → janitor */
@@ -38,6 +38,16 @@ struct sbx_master {
 /* Run until told to stop. Takes settings and credentials over. Returns the exit code. */
 int sbx_supervise(struct sbx_config *config, const struct sbx_config_source *source,
                   struct sbx_docker_credentials *credentials);
+
+/* master.c */
+
+/* Fill in what a master of these settings needs; its listen_fd and pid_fd are -1 before. After a failure too,
+ * close it. */
+int sbx_master_open(struct sbx_master *master, struct sbx_err *err) SBX_MUST_CHECK;
+
+/* Take away the files of a master that got its pid file; give back the rest, settings and credentials
+ * included. */
+void sbx_master_close(struct sbx_master *master);
 
 /* children.c */
 

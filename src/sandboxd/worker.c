@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "sandboxd/admission.h"
 #include "sandboxd/api.h"
 #include "sandboxd/http.h"
 #include "sandboxd/process.h"
@@ -12,7 +13,7 @@ struct worker {
     struct sbx_process *process;
     struct sbx_signals signals;
     struct sbx_engine_parts parts;
-    struct sbx_server *server;
+    struct sbx_server *servers[SBX_LANES]; /* NULL: none of this process */
     struct sbx_api api;
 };
 
@@ -37,22 +38,33 @@ static bool on_stream(void *arg, bool begins)
     return false;
 }
 
+static int64_t on_client(void *arg, const struct sbx_client *client)
+{
+    const struct sbx_process *process = arg;
+    return sbx_admission_begin(process->board, process->slot, client, sbx_now_us());
+}
+
 static int open_worker(struct worker *worker, struct sbx_err *err)
 {
     struct sbx_process *process = worker->process;
     if (sbx_signals_open(&worker->signals, err) < 0)
         return -1;
-    worker->server = sbx_server_new(process->listen_fd, err);
-    if (!worker->server || sbx_engine_open(&worker->parts, process, err) < 0)
+    for (int lane = 0; lane < SBX_LANES; lane++) {
+        if (process->listen_fd[lane] >= 0 &&
+            !(worker->servers[lane] = sbx_server_new(process->listen_fd[lane], err)))
+            return -1;
+    }
+    if (sbx_engine_open(&worker->parts, process, err) < 0)
         return -1;
     worker->api = (struct sbx_api){
         .engine = &worker->parts.engine,
         .spool_dir = worker->parts.spool_dir,
-        .control = process->role == SBX_ROLE_CONTROL,
         .stop_fd = worker->signals.term_fd,
         .draining = &process->board->draining,
         .on_session = on_session,
         .on_session_arg = process->slot,
+        .on_client = on_client,
+        .on_client_arg = process,
         .on_stream = on_stream,
         .on_stream_arg = process,
         .gauges = sbx_gauges_print,
@@ -72,22 +84,32 @@ static void serve(struct worker *worker, struct sbx_request *request)
         sbx_wake(process->master_fd);
     sbx_api_serve(&worker->api, request);
     sbx_request_finish(request);
+    sbx_admission_end(slot);
     slot->requests++;
     slot->request[0] = slot->session[0] = '\0';
 }
 
-/* Wait for a connection: 1 there may be one, 0 told to leave. */
+/* Wait for a connection: the lane that may have one, -1 told to leave. */
 static int wait_for_request(struct worker *worker)
 {
-    struct pollfd fds[] = {{.fd = worker->process->listen_fd, .events = POLLIN},
-                           {.fd = worker->signals.quit_fd, .events = POLLIN},
-                           {.fd = worker->signals.term_fd, .events = POLLIN}};
+    static const enum sbx_lane ORDER[SBX_LANES] = {SBX_LANE_CONTROL, SBX_LANE_URGENT, SBX_LANE_WORK};
+    struct pollfd fds[SBX_LANES + 2] = {[SBX_LANES] = {.fd = worker->signals.quit_fd, .events = POLLIN},
+                                        [SBX_LANES + 1] = {.fd = worker->signals.term_fd, .events = POLLIN}};
     struct sbx_err err = SBX_ERR_INIT;
-    if (sbx_wait_poll(NULL, fds, SBX_ARRAY_LEN(fds), -1, &err) < 0) {
-        sbx_log_err(SBX_LOG_ERROR, "cannot wait for requests", &err);
-        return 0;
+    for (int lane = 0; lane < SBX_LANES; lane++)
+        fds[lane] = (struct pollfd){.fd = worker->process->listen_fd[lane], .events = POLLIN};
+    for (;;) {
+        if (sbx_wait_poll(NULL, fds, SBX_ARRAY_LEN(fds), -1, &err) < 0) {
+            sbx_log_err(SBX_LOG_ERROR, "cannot wait for requests", &err);
+            return -1;
+        }
+        if (fds[SBX_LANES].revents || fds[SBX_LANES + 1].revents)
+            return -1;
+        for (size_t i = 0; i < SBX_LANES; i++) {
+            if (fds[ORDER[i]].revents)
+                return ORDER[i];
+        }
     }
-    return !fds[1].revents && !fds[2].revents;
 }
 
 int sbx_worker_main(struct sbx_process *process)
@@ -101,9 +123,12 @@ int sbx_worker_main(struct sbx_process *process)
     struct sbx_slot *slot = process->slot;
     sbx_slot_set(slot, SBX_ACTIVITY_IDLE);
     sbx_wake(process->master_fd);
-    while (slot->requests < (uint32_t)process->config->worker_requests && wait_for_request(&worker)) {
-        struct sbx_request *request = sbx_server_accept(worker.server, &err);
+    int lane;
+    while (slot->requests < (uint32_t)process->config->worker_requests &&
+           (lane = wait_for_request(&worker)) >= 0) {
+        struct sbx_request *request = sbx_server_accept(worker.servers[lane], &err);
         if (request) {
+            worker.api.control = lane == SBX_LANE_CONTROL;
             serve(&worker, request);
             sbx_slot_set(slot, SBX_ACTIVITY_IDLE);
         } else if (err.kind != SBX_ERR_NONE) {
@@ -113,6 +138,7 @@ int sbx_worker_main(struct sbx_process *process)
     }
     sbx_slot_set(slot, SBX_ACTIVITY_LEAVING);
     sbx_engine_close(&worker.parts);
-    sbx_server_free(worker.server);
+    for (lane = 0; lane < SBX_LANES; lane++)
+        sbx_server_free(worker.servers[lane]);
     return 0;
 }

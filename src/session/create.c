@@ -158,6 +158,21 @@ static void take_back(struct making *making, const struct sbx_err *why)
     engine->wait = request_wait;
 }
 
+/* May the owner have so many sessions open? */
+static int check_room(struct sbx_engine *engine, const struct sbx_session_options *options, int64_t most,
+                      struct sbx_err *err)
+{
+    int64_t open;
+    if (options->most == 0)
+        return 0;
+    if (sbx_store_count(engine->store, options->owner, &open, err) < 0)
+        return -1;
+    if (open <= most)
+        return 0;
+    return sbx_err_set(err, SBX_ERR_LIMITED, "%s may have %lld sessions open; close one", options->owner,
+                       (long long)options->most);
+}
+
 int sbx_session_create(struct sbx_engine *engine, const struct sbx_session_options *options,
                        char ret_id[SBX_UUID_LEN + 1], struct sbx_err *err)
 {
@@ -166,6 +181,9 @@ int sbx_session_create(struct sbx_engine *engine, const struct sbx_session_optio
     if (sbx_docker_parse_reference(options->image, name, sizeof(name), tag, sizeof(tag), err) < 0)
         return -1;
     if (sbx_disk_check(options, err) < 0)
+        return -1;
+    /* A repeated create may be answered with what it made already; then it is told below. */
+    if (!options->key && check_room(engine, options, options->most - 1, err) < 0)
         return -1;
     struct making making = {.engine = engine, .options = options};
     sbx_record_init(&making.record);
@@ -176,7 +194,10 @@ int sbx_session_create(struct sbx_engine *engine, const struct sbx_session_optio
     rc = claimed != 0 ? claimed : sbx_session_insert_once(engine, &making.record, ret_id, err);
     if (rc == 1) {
         memcpy(ret_id, making.record.id, SBX_UUID_LEN + 1);
-        rc = claimed == 1 ? 0 : make(&making, err);
+        /* Now that it is counted itself. Of several that race for the last place all may be turned away. */
+        rc = check_room(engine, options, options->most, err);
+        if (rc == 0 && claimed == 0)
+            rc = make(&making, err);
         if (rc == 0)
             rc = file(&making, err);
         if (rc < 0)

@@ -18,6 +18,7 @@ struct sbx_store_ops {
     int (*insert)(struct sbx_store *store, const struct sbx_record *record, struct sbx_err *err);
     int (*get)(struct sbx_store *store, const char *id, struct sbx_record *ret, struct sbx_err *err);
     int (*find_key)(struct sbx_store *store, const char *key, struct sbx_record *ret, struct sbx_err *err);
+    int (*count)(struct sbx_store *store, const char *owner, int64_t *ret, struct sbx_err *err);
     int (*set_ready)(struct sbx_store *store, const struct sbx_record *record, struct sbx_err *err);
     int (*set_seeded)(struct sbx_store *store, const char *id, struct sbx_err *err);
     int (*set_closing)(struct sbx_store *store, const char *id, struct sbx_err *err);

@@ -209,6 +209,16 @@ static int page(struct sbx_store *store, const char *after, int n, struct sbx_re
     return (int)reply->elements;
 }
 
+static int count(struct sbx_store *store, const char *owner, int64_t *ret, struct sbx_err *err)
+{
+    const char *argv[] = {SBX_REDIS_INDEX, owner, SBX_REDIS_RECORD};
+    long long found;
+    if (sbx_redis_run_int(self(store), SBX_REDIS_DO_COUNT, 3, argv, &found, err) < 0)
+        return -1;
+    *ret = found;
+    return 0;
+}
+
 static int set_ready(struct sbx_store *store, const struct sbx_record *record, struct sbx_err *err)
 {
     char name[SBX_REDIS_KEY_SIZE];
@@ -318,6 +328,7 @@ static const struct sbx_store_ops ops = {
     .insert = insert,
     .get = get,
     .find_key = find_key,
+    .count = count,
     .set_ready = set_ready,
     .set_seeded = set_seeded,
     .set_closing = set_closing,

@@ -41,6 +41,14 @@ static const char page[] =
     "end\n"
     "return out";
 
+/* ARGV[1] is the owner, ARGV[2] the prefix of records. */
+static const char count[] = "local n = 0\n"
+                            "for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do\n"
+                            "  local r = redis.call('HMGET', ARGV[2] .. id, 'owner', 'state')\n"
+                            "  if r[1] == ARGV[1] and (r[2] == '1' or r[2] == '2') then n = n + 1 end\n"
+                            "end\n"
+                            "return n";
+
 static const char ready[] = "if redis.call('HGET', KEYS[1], 'state') ~= '1' then return 0 end\n"
                             "redis.call('HSET', KEYS[1], 'state', '2', 'container', ARGV[1],"
                             " 'helper', ARGV[2], 'volume', ARGV[3],"
@@ -185,15 +193,26 @@ static const char ping[] = "redis.call('SET', KEYS[2], '1', 'PX', 1000)\n"
                            "return redis.call('GET', KEYS[1])";
 
 const struct sbx_redis_lua sbx_redis_lua[SBX_REDIS_SCRIPTS] = {
-    [SBX_REDIS_DO_INSTANCE] = {instance, 1},     [SBX_REDIS_DO_PING] = {ping, 2},
-    [SBX_REDIS_DO_INSERT] = {insert, 3},         [SBX_REDIS_DO_PAGE] = {page, 1},
-    [SBX_REDIS_DO_READY] = {ready, 1},           [SBX_REDIS_DO_SEEDED] = {seeded, 1},
-    [SBX_REDIS_DO_CLOSING] = {closing, 1},       [SBX_REDIS_DO_STOPPED] = {stopped, 1},
-    [SBX_REDIS_DO_RESUMED] = {resumed, 1},       [SBX_REDIS_DO_UPDATE] = {update, 1},
-    [SBX_REDIS_DO_TOUCH] = {touch, 1},           [SBX_REDIS_DO_DELETE] = {delete, 2},
-    [SBX_REDIS_DO_POOL_ADD] = {pool_add, 4},     [SBX_REDIS_DO_POOL_READY] = {pool_ready, 1},
-    [SBX_REDIS_DO_POOL_CLAIM] = {pool_claim, 2}, [SBX_REDIS_DO_POOL_DROP] = {pool_drop, 1},
-    [SBX_REDIS_DO_LEASE] = {lease, 1},           [SBX_REDIS_DO_UNLEASE] = {unlease, 1},
-    [SBX_REDIS_DO_RELEASE] = {release, 3},       [SBX_REDIS_DO_LOCK] = {lock, 3},
+    [SBX_REDIS_DO_INSTANCE] = {instance, 1},
+    [SBX_REDIS_DO_PING] = {ping, 2},
+    [SBX_REDIS_DO_INSERT] = {insert, 3},
+    [SBX_REDIS_DO_PAGE] = {page, 1},
+    [SBX_REDIS_DO_COUNT] = {count, 1},
+    [SBX_REDIS_DO_READY] = {ready, 1},
+    [SBX_REDIS_DO_SEEDED] = {seeded, 1},
+    [SBX_REDIS_DO_CLOSING] = {closing, 1},
+    [SBX_REDIS_DO_STOPPED] = {stopped, 1},
+    [SBX_REDIS_DO_RESUMED] = {resumed, 1},
+    [SBX_REDIS_DO_UPDATE] = {update, 1},
+    [SBX_REDIS_DO_TOUCH] = {touch, 1},
+    [SBX_REDIS_DO_DELETE] = {delete, 2},
+    [SBX_REDIS_DO_POOL_ADD] = {pool_add, 4},
+    [SBX_REDIS_DO_POOL_READY] = {pool_ready, 1},
+    [SBX_REDIS_DO_POOL_CLAIM] = {pool_claim, 2},
+    [SBX_REDIS_DO_POOL_DROP] = {pool_drop, 1},
+    [SBX_REDIS_DO_LEASE] = {lease, 1},
+    [SBX_REDIS_DO_UNLEASE] = {unlease, 1},
+    [SBX_REDIS_DO_RELEASE] = {release, 3},
+    [SBX_REDIS_DO_LOCK] = {lock, 3},
     [SBX_REDIS_DO_REFRESH] = {refresh, 3},
 };

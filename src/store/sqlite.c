@@ -43,6 +43,7 @@ static const char *const sql[SBX_SQLITE_STMTS] = {
     [SBX_SQLITE_GET] = "SELECT " COLUMNS " FROM sessions WHERE id = ?1",
     [SBX_SQLITE_FIND_KEY] = "SELECT " COLUMNS " FROM sessions WHERE key = ?1 AND key <> ''",
     [SBX_SQLITE_PAGE] = "SELECT " COLUMNS " FROM sessions WHERE id > ?1 ORDER BY id LIMIT ?2",
+    [SBX_SQLITE_COUNT] = "SELECT count(*) FROM sessions WHERE owner = ?1 AND state IN (1, 2)",
     [SBX_SQLITE_READY] = "UPDATE sessions SET state = 2, container = ?2, helper = ?3, volume = ?4,"
                          " used_ms = ?5, expires_ms = ?6 WHERE id = ?1 AND state = 1",
     [SBX_SQLITE_SEEDED] = "UPDATE sessions SET seeded = 1 WHERE id = ?1 AND state = 2 AND seeded = 0",
@@ -219,6 +220,16 @@ static int page(struct sbx_store *store, const char *after, int n, struct sbx_re
     return failed < 0 ? -1 : got;
 }
 
+static int count(struct sbx_store *store, const char *owner, int64_t *ret, struct sbx_err *err)
+{
+    sqlite3_stmt *stmt = use(store, SBX_SQLITE_COUNT, err);
+    if (!stmt)
+        return -1;
+    bind_text(stmt, 1, owner);
+    *ret = sqlite3_step(stmt) == SQLITE_ROW ? sqlite3_column_int64(stmt, 0) : 0;
+    return sqlite3_reset(stmt) == SQLITE_OK ? 0 : sbx_sqlite_fail(self(store), err);
+}
+
 static int set_ready(struct sbx_store *store, const struct sbx_record *record, struct sbx_err *err)
 {
     sqlite3_stmt *stmt = use(store, SBX_SQLITE_READY, err);
@@ -361,6 +372,7 @@ static const struct sbx_store_ops ops = {
     .insert = insert,
     .get = get,
     .find_key = find_key,
+    .count = count,
     .set_ready = set_ready,
     .set_seeded = set_seeded,
     .set_closing = set_closing,

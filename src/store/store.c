@@ -58,6 +58,11 @@ int sbx_store_get(struct sbx_store *store, const char *id, struct sbx_record *re
     return store->ops->get(store, id, ret, err);
 }
 
+int sbx_store_count(struct sbx_store *store, const char *owner, int64_t *ret, struct sbx_err *err)
+{
+    return store->ops->count(store, owner, ret, err);
+}
+
 int sbx_store_set_ready(struct sbx_store *store, const struct sbx_record *record, struct sbx_err *err)
 {
     return store->ops->set_ready(store, record, err);

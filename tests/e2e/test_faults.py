@@ -204,7 +204,7 @@ def test_reloads_under_load_drop_nothing(make_stack):
     answers = prober.finish()
     assert [a for a in answers if a[1:] != (200, "hi")] == []
     assert not stack.events("process died")
-    eventually(lambda: 4 <= len(stack.children("worker")) <= 16 and len(stack.children("control")) == 2
+    eventually(lambda: 4 <= len(stack.children("worker")) <= 16 and len(stack.children("control")) == 3
                and len(stack.children("janitor")) == 1, 10)
 
 

@@ -405,7 +405,7 @@ def test_workers_that_start_while_redis_is_away_serve_when_it_is_back(make_redis
     stack.redis.stop()
     for pid in stack.children("worker") + stack.children("control"):
         os.kill(pid, signal.SIGKILL)
-    eventually(lambda: len(stack.children("worker")) >= 2 and len(stack.children("control")) == 2, 10)
+    eventually(lambda: len(stack.children("worker")) >= 2 and len(stack.children("control")) == 3, 10)
     unavailable(stack, session)
     stack.redis.start()
     eventually(lambda: session.post(["true"]).status_code == 200, 5)

@@ -101,6 +101,39 @@ static void limits_and_labels_are_updated_and_nothing_else(void **state)
     sbx_store_close(store);
 }
 
+static int64_t count_of(struct sbx_store *store, const char *owner)
+{
+    int64_t count = -1;
+    assert_int_equal(sbx_store_count(store, owner, &count, NULL), 0);
+    return count;
+}
+
+static void an_owners_open_sessions_are_counted(void **state)
+{
+    struct sbx_store *store = suite_open_empty(&suite->options);
+    struct sbx_record made, open, other;
+    assert_int_equal(count_of(store, "nobody"), 0);
+    suite_insert(store, &made);
+    insert_ready(store, &open);
+    suite_record(&other);
+    strlcpy(other.owner, "other", sizeof(other.owner));
+    assert_int_equal(sbx_store_insert(store, &other, NULL), 0);
+    assert_int_equal(count_of(store, made.owner), 2);
+    assert_int_equal(count_of(store, "other"), 1);
+    assert_int_equal(count_of(store, ""), 0);
+
+    assert_int_equal(stop(store, open.id), SBX_ERR_NONE);
+    assert_int_equal(count_of(store, made.owner), 1);
+    assert_int_equal(resume(store, open.id), SBX_ERR_NONE);
+    assert_int_equal(sbx_store_set_closing(store, open.id, NULL), 0);
+    assert_int_equal(sbx_store_delete(store, made.id, NULL), 0);
+    assert_int_equal(count_of(store, made.owner), 0);
+    sbx_record_done(&made);
+    sbx_record_done(&open);
+    sbx_record_done(&other);
+    sbx_store_close(store);
+}
+
 /* Insert a session with a key: NONE or the error's kind. */
 static enum sbx_err_kind insert_with(struct sbx_store *store, const char *key, struct sbx_record *record)
 {
@@ -163,6 +196,7 @@ int store_suite_lifecycle_run(const struct store_suite *this_suite)
         cmocka_unit_test(a_ready_session_is_stopped_and_resumed),
         cmocka_unit_test(neither_a_half_made_nor_a_closing_session_is_stopped),
         cmocka_unit_test(limits_and_labels_are_updated_and_nothing_else),
+        cmocka_unit_test(an_owners_open_sessions_are_counted),
         cmocka_unit_test(a_key_belongs_to_one_session_until_that_is_closing),
         cmocka_unit_test(sessions_without_a_key_do_not_meet),
     };

@@ -136,7 +136,8 @@ static void the_defaults_are_the_documented_ones(void **state)
     assert_null(c.agent);
     assert_int_equal(c.min_workers, 4);
     assert_int_equal(c.max_workers, 64);
-    assert_int_equal(c.control_workers, 2);
+    assert_int_equal(c.control_workers, 3);
+    assert_int_equal(c.max_queued, 256);
     assert_int_equal(c.worker_requests, 10000);
     assert_int_equal(c.drain_ms, 30000);
     assert_int_equal(c.docker_timeout_ms, 60000);

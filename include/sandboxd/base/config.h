@@ -54,6 +54,7 @@ struct sbx_config {
     int64_t min_workers;
     int64_t max_workers;
     int64_t control_workers;
+    int64_t max_queued;
     int64_t max_streams;     /* workers that follow execs, see sbx_api.on_stream */
     int64_t keepalive_ms;    /* longest silence of a stream */
     char *on_disconnect;     /* of a run's client: "cancel" or "finish" */
