@@ -6,6 +6,7 @@
 
 #include "docker/internal.h"
 #include "fuzz.h"
+#include "sandboxd/base/util.h"
 
 static void parse_head(const char *text, size_t n)
 {
@@ -42,6 +43,17 @@ static void split_reference(const char *text)
     FUZZ_CHECK(sbx_docker_registry_of(text) <= strlen(text));
 }
 
+/* An answer that is an error, or names the versions that it speaks. */
+static void read_refusal(const char *text, size_t n)
+{
+    char message[128];
+    memset(message, 'x', sizeof(message));
+    sbx_docker_message(text, n, message, sizeof(message));
+    size_t len = strnlen(message, sizeof(message));
+    FUZZ_CHECK(len < sizeof(message) && sbx_utf8_valid(message, len) == len && !strpbrk(message, "\r\n"));
+    FUZZ_CHECK(sbx_docker_parse_version(text, n) < 10000);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
     char text[1 << 14];
@@ -50,6 +62,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     memcpy(text, data + 1, n - 1);
     text[n - 1] = '\0';
     parse_head(text, n - 1);
+    read_refusal(text, n - 1);
     follow_pull(text, n - 1, 1u + data[0]);
     split_reference(text);
     (void)sbx_docker_pull_kind(text);
