@@ -5,6 +5,7 @@ import signal
 
 import pytest
 
+from leaks import leaks
 from stack import Redis, Stack, base_environment, script
 
 STACKS = []
@@ -50,11 +51,13 @@ def start_stack(docker_host):
 
 
 def finish(stack):
-    """Take a stack down. Sanitizer reports and crashes count wherever they happened."""
+    """Take a stack down. Sanitizer reports and crashes count wherever they happened, and so do secrets."""
     bad = re.findall(r"^.*(?:AddressSanitizer|LeakSanitizer|runtime error:|level=critical|stack smashing|how=\"signal (?:6|11)\").*$",
                      stack.log(), re.M)
+    leaked = leaks(stack)
     STACKS.remove(stack)
     stack.destroy()
+    assert not leaked, f"secrets of {stack.home}: {leaked}"
     assert not bad, f"in the log of {stack.home}: {bad[:5]}"
 
 

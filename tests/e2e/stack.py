@@ -153,6 +153,7 @@ class Stack:
         self.open_sessions = []
         self.seen_nginx = set()
         self.redis = None
+        self.secrets = {}  # besides the key, by name: what must be nowhere when the stack ends
 
     def client(self, key=None, **options):
         headers = {} if key is None else {"X-API-Key": key}
