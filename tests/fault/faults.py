@@ -11,15 +11,26 @@ from support import Docker, all_pids, eventually, proc_alive, proc_parent, proc_
 
 
 class OwnDockerd:
-    """A dockerd below a directory of its own, to be killed at will. Containers have no network."""
+    """A dockerd below a directory of its own, to be killed at will. Containers have no network. data_mib: its images,
+    containers and volumes are on a disk of that size."""
 
-    def __init__(self):
+    def __init__(self, data_mib=None):
         # On a disk: overlays over a tmpfs are not what users have.
         self.dir = tempfile.mkdtemp(prefix="sbx-fault-", dir="/var/tmp")
         self.env = {**base_environment(), "SANDBOXD_DOCKER_DIR": self.dir, "SANDBOXD_DOCKER_OWN": "1",
                     "SANDBOXD_DOCKERD_ARGS": "--live-restore --bridge=none --iptables=false --ip6tables=false"}
+        if data_mib:
+            self.mount_data(data_mib)
         self.host = self("start")
         script("images", "--needed", "demo", env={**base_environment(), "DOCKER_HOST": self.host})
+
+    def mount_data(self, mib):
+        disk = f"{self.dir}/disk"
+        with open(disk, "wb") as file:
+            file.truncate(mib << 20)
+        os.mkdir(f"{self.dir}/data")
+        subprocess.run(["mkfs.ext4", "-q", "-m", "0", disk], check=True)  # nothing is kept back for root
+        subprocess.run(["mount", "-o", "loop", disk, f"{self.dir}/data"], check=True)
 
     def __call__(self, verb):
         done = subprocess.run(["unshare", "--net", "scripts/dockerd", verb, "fault"], env=self.env, capture_output=True, text=True,

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from faults import OwnDockerd
 from stack import Redis, Session, Stack
 from support import DEBIAN, Background, eventually
 
@@ -15,7 +16,7 @@ from support import DEBIAN, Background, eventually
 def make(dockerd):
     made = []
 
-    def start(redis=None, **settings):
+    def start(redis=None, dockerd=dockerd, **settings):
         if redis:
             settings["REDIS_URL"] = redis.url
         stack = Stack(dockerd.host, DOCKER_TIMEOUT_SECONDS=3, MAX_WORKERS=8, **settings)
@@ -143,3 +144,37 @@ def test_a_full_disk_of_the_home_is_503_and_over_when_there_is_room(make, small_
     label = f"sandboxd.instance={stack.instance}"
     eventually(lambda: not stack.docker.containers(label), 60, "what was half made to be gone")
     stack.down("--purge", check=False)
+
+
+@pytest.fixture
+def cramped():
+    """A dockerd that has little more room than the image takes."""
+    own = OwnDockerd(data_mib=600)
+    yield own
+    own.destroy()
+
+
+def test_a_full_disk_of_dockerd_is_an_error_for_each_and_over_when_there_is_room(cramped, make):
+    stack = make(dockerd=cramped)
+    master = stack.master()
+    neighbour, glutton = stack.create(), stack.create()
+    assert "No space left" in glutton.one("head -c 1G /dev/zero > /repo/full", timeout=60)["output"]
+    assert neighbour.out("echo here") == "here"
+    written, = neighbour.files([("/repo/f", b"x" * 100_000, 0o644)])
+    assert not written["ok"] and "space" in written["error"], written
+    for _ in range(4):
+        begun = time.monotonic()
+        refused = stack.post_session(base_image=DEBIAN)
+        assert refused.status_code in (502, 503) and "no space left" in refused.json()["detail"].lower(), refused.text
+        assert time.monotonic() - begun < 10
+    assert glutton.out("echo still here") == "still here"
+    assert glutton.close().status_code == 204
+    again = stack.create()
+    assert again.out("echo room > /repo/a; cat /repo/a") == "room"
+    written, = neighbour.files([("/repo/f", b"x" * 100_000, 0o644)])
+    assert written["ok"] and stack.healthy()
+    for session in again, neighbour:
+        assert session.close().status_code == 204
+    label = f"sandboxd.instance={stack.instance}"
+    eventually(lambda: not stack.docker.containers(label), 60, "what was half made to be gone")
+    assert stack.master() == master and not stack.events("process died")
