@@ -269,6 +269,12 @@ static int p_personality(void)
     return (int)syscall(SYS_personality,
                         0x0400000); /* ADDR_NO_RANDOMIZE is harmless; this is READ_IMPLIES_EXEC */
 }
+/* The node alone may be had where it leads nowhere. */
+static int p_own_device(void)
+{
+    (void)mknod("/tmp/mem", S_IFCHR | 0600, 0x101);
+    return open("/tmp/mem", O_RDONLY);
+}
 static int p_nice_up(void)
 {
     return (int)syscall(SYS_setpriority, 0, 0, -20);
@@ -295,6 +301,7 @@ static const struct {
     P(chroot),
     P(pivot_root),
     P(mknod),
+    P(own_device),
     P(settime),
     P(adjtime),
     P(sethostname),
@@ -372,7 +379,7 @@ static void forge(void)
     puts("\nforged");
 }
 
-static void watch_everything(void)
+static void watch_everything(int events)
 {
     int made = 0;
     for (int i = 0; i < 4096; i++) {
@@ -382,7 +389,7 @@ static void watch_everything(void)
         made++;
         inotify_add_watch(fd, "/repo", IN_ALL_EVENTS);
     }
-    for (int i = 0; i < 20000; i++) {
+    for (int i = 0; i < events; i++) {
         int fd = open("/repo/storm", O_CREAT | O_WRONLY, 0600);
         if (fd >= 0)
             close(fd);
@@ -410,7 +417,7 @@ int main(int argc, char **argv)
     else if (strcmp(what, "forge") == 0)
         forge();
     else if (strcmp(what, "storm") == 0)
-        watch_everything();
+        watch_everything(argc > 2 ? atoi(argv[2]) : 20000);
     else if (strcmp(what, "descriptors") == 0)
         take_descriptors();
     else
