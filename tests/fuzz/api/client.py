@@ -11,7 +11,7 @@ import httpx
 
 SECONDS_MAX = 60  # of any request; nothing that is sent may take as long
 SILENCE = 0.4     # of a stream, after which no more of it is awaited
-BYTES_MAX = 32 << 20
+BYTES_MAX = 1 << 30
 
 
 class Request:

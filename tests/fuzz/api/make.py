@@ -7,7 +7,7 @@ from openapi import OPERATIONS, operation, resolve
 from support import member, multipart, tar
 
 # How often an operation is chosen, where that is not once.
-WEIGHTS = {"createSession": 1, "closeSession": 1, "runCommands": 6, "startExec": 4, "seedSession": 2, "openapi": 0.2, "docs": 0.2,
+WEIGHTS = {"createSession": 1, "closeSession": 0.5, "runCommands": 6, "startExec": 4, "seedSession": 2, "openapi": 0.2, "docs": 0.2,
            "health": 0.3, "version": 0.3}
 ODD_HEADERS = (
     (b"X-Request-Id", b"a" * 65), (b"X-Request-Id", b"ok-1.2_3"), (b"X-Request-Id", b"\xff"), (b"Accept", b"text/event-stream"),
@@ -110,7 +110,7 @@ def odd_path(rnd, path):
 def make(rnd, model, op_path, method):
     op = operation(op_path, method)
     form = rnd.choices(("good", "near", "rubbish"), (5, 4, 2))[0]
-    sid, session = model.session_id() if "{session_id}" in op_path else (None, None)
+    sid, session = model.session_id("{exec_id}" in op_path) if "{session_id}" in op_path else (None, None)
     path = op_path
     if sid is not None:
         path = path.replace("{session_id}", sid).replace("{exec_id}", model.exec_id(session))
@@ -123,6 +123,9 @@ def make(rnd, model, op_path, method):
     headers, body, fine, value = [], None, form == "good" and known, None
     if "requestBody" in op:
         kind, body, fine_body, value = body_of(rnd, op, form)
+        if op["operationId"] == "startExec" and form == "good" and rnd.random() < 0.5:  # one that stays, for the calls on it
+            value = {"command": "cat", "stdin_open": True, "tty": rnd.random() < 0.5}
+            body = values.dumped(value)
         fine = fine and fine_body
         if form == "near" and rnd.random() < 0.15:
             kind = text(rnd.choice(KINDS))

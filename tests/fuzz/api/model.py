@@ -10,7 +10,6 @@ class Session:
         self.ephemeral = bool(options.get("ephemeral"))
         self.mortal = any(options.get(name) for name in ("ttl_seconds", "idle_seconds"))  # may end by itself
         self.execs = []
-        self.secret = None  # the content of a file that only the fuzzer's own checks touch
 
 
 class Model:
@@ -22,11 +21,11 @@ class Model:
     def alive(self):
         return [s for s in self.sessions if not s.closed]
 
-    def session_id(self):
+    def session_id(self, with_exec):
         """(id, session or None): mostly one that lives, sometimes one that is closed, of nobody, or none at all."""
         dice = self.rnd.random()
         if dice < 0.86 and self.alive():
-            session = self.rnd.choice(self.alive())
+            session = self.rnd.choice(with_exec and [s for s in self.alive() if s.execs] or self.alive())
             return session.id, session
         if dice < 0.92 and self.gone:
             return self.rnd.choice(self.gone).id, None
