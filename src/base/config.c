@@ -46,15 +46,6 @@ static char *unquote(char *text)
     return text;
 }
 
-/* A message is one line, whatever it quotes. */
-static void make_printable(char *text)
-{
-    for (; *text; text++) {
-        if (*text < ' ' || *text > '~')
-            *text = '?';
-    }
-}
-
 /* Messages never quote the line: it may hold a secret. */
 static int read_line(struct sources *from, char *line, int number, struct sbx_err *err)
 {
@@ -66,7 +57,7 @@ static int read_line(struct sources *from, char *line, int number, struct sbx_er
         return sbx_err_set(err, SBX_ERR_INVALID, "%s line %d: NAME=value was expected", from->file, number);
     *equals = '\0';
     char *name = strip(line);
-    make_printable(name);
+    sbx_make_printable(name);
     const struct sbx_setting *setting = sbx_setting_find(name);
     if (setting)
         from->file_values[setting - sbx_settings] = unquote(strip(equals + 1));
@@ -155,7 +146,7 @@ static int refuse(const struct sbx_setting *setting, const char *text, const cha
 {
     char shown[64], allowed[160];
     snprintf(shown, sizeof(shown), "%s", setting->secret ? SBX_SETTING_MASK : text);
-    make_printable(shown);
+    sbx_make_printable(shown);
     sbx_setting_allowed(setting, allowed, sizeof(allowed));
     return sbx_err_set(err, SBX_ERR_INVALID, "%s=%s%s in %s: must be %s", setting->name, shown,
                        !setting->secret && strlen(text) >= sizeof(shown) ? "..." : "", where, allowed);

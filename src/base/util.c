@@ -169,3 +169,11 @@ int sbx_tmpfile(const char *dir, struct sbx_err *err)
     return sbx_err_sys(err, full ? SBX_ERR_UNAVAILABLE : SBX_ERR_INTERNAL, errno,
                        "cannot make a temporary file in %s", dir);
 }
+
+void sbx_make_printable(char *text)
+{
+    for (; *text; text++) {
+        if (*text < ' ' || *text > '~')
+            *text = '?';
+    }
+}

@@ -36,7 +36,10 @@ struct login {
 
 static int bad(const char *path, const char *key, const char *what, struct sbx_err *err)
 {
-    return sbx_err_set(err, SBX_ERR_INVALID, "%s: the entry for \"%.100s\" %s", path, key, what);
+    char shown[101];
+    snprintf(shown, sizeof(shown), "%s", key);
+    sbx_make_printable(shown);
+    return sbx_err_set(err, SBX_ERR_INVALID, "%s: the entry for \"%s\" %s", path, shown, what);
 }
 
 /* A text of an entry, "" when it is missing. NULL when it is of another type. */
@@ -82,8 +85,10 @@ static char *encode_header(const struct sbx_buf *json)
     return header;
 }
 
-static char *make_header(const char *key, const struct login *login, struct sbx_err *err)
+/* NULL when there is no room for it. */
+static char *make_header(const char *key, const struct login *login)
 {
+    struct sbx_err err = SBX_ERR_INIT;
     struct json_object *obj = json_object_new_object();
     struct sbx_buf json;
     char *header = NULL;
@@ -93,10 +98,8 @@ static char *make_header(const char *key, const struct login *login, struct sbx_
         (token || sbx_docker_put_string(obj, "password", login->password)) &&
         (!token || sbx_docker_put_string(obj, "identitytoken", login->identity_token)) &&
         (!login->registry_token[0] || sbx_docker_put_string(obj, "registrytoken", login->registry_token)) &&
-        sbx_docker_put_string(obj, "serveraddress", key) && sbx_json_print(obj, &json, err) == 0)
+        sbx_docker_put_string(obj, "serveraddress", key) && sbx_json_print(obj, &json, &err) == 0)
         header = encode_header(&json);
-    if (!header)
-        sbx_err_set(err, SBX_ERR_INVALID, "the entry for \"%.100s\" is too large", key);
     json_object_put(obj);
     sbx_buf_done(&json);
     return header;
@@ -119,11 +122,11 @@ static int take_entry(struct sbx_docker_credentials *credentials, const char *pa
         return 0; /* docker leaves such a note where a helper keeps the credentials */
     struct entry *entry = &credentials->entries[credentials->count];
     entry->key = strdup(key);
-    entry->header = make_header(key, &login, err);
+    entry->header = make_header(key, &login);
     if (!entry->key || !entry->header) {
         free(entry->key);
         free(entry->header);
-        return sbx_err_wrap(err, "%s", path);
+        return bad(path, key, "is too large", err);
     }
     credentials->count++;
     return 0;

@@ -171,6 +171,7 @@ static void what_cannot_be_understood_is_an_error_without_its_secrets(void **sta
         "{\"auths\":{\"r.io\":{\"auth\":\"c2VjcmV0Onh\"}}}",
         "{\"auths\":{\"r.io\":{\"auth\":\"c2VjcmV0Onh=-\"}}}",
         "{\"auths\":{\"r.io\":{\"auth\":7}}}",
+        "{\"auths\":{\"r\\r\\n.io\":{\"auth\":7}}}",
         "{\"auths\":{\"r.io\":{\"username\":\"u\",\"password\":[\"c2VjcmV0\"]}}}",
         "{\"auths\":{\"r.io\":{\"username\":\"u\",\"password\":\"c2VjcmV0\\u0000\"}}}",
         "{\"auths\":{\"r.io\":{\"auth\":\"dTpw\"}}",
@@ -182,6 +183,7 @@ static void what_cannot_be_understood_is_an_error_without_its_secrets(void **sta
         assert_int_equal(err.kind, SBX_ERR_INVALID);
         assert_non_null(strstr(err.msg, path));
         assert_null(strstr(err.msg, "c2VjcmV0"));
+        assert_null(strpbrk(err.msg, "\r\n"));
     }
     struct sbx_err err = SBX_ERR_INIT;
     assert_null(sbx_docker_credentials_load("/nonexistent/config.json", &err));

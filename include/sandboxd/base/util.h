@@ -54,6 +54,9 @@ void sbx_uuid4(char out[SBX_UUID_LEN + 1]);
 /* A canonical (lower- or upper-case) UUID string, nothing around it. */
 bool sbx_is_uuid(const char *s);
 
+/* Turn all but printable ASCII into question marks: a message is one line, whatever it quotes. */
+void sbx_make_printable(char *text);
+
 /* Lower-case hex SHA-256 of data plus NUL. */
 void sbx_sha256_hex(const void *data, size_t n, char out[SBX_SHA256_HEX + 1]);
 
