@@ -26,7 +26,8 @@ SHOWN = 12    # requests of a failure's session that are shown
 CHECK_EVERY = 100
 # Small, so that a fuzzer gets over them.
 LIMITS = {"MAX_BODY_BYTES": "2M", "MAX_SEED_BYTES": "8M", "MAX_FILE_BYTES": "4M", "MAX_SEED_ENTRIES": 100, "MIN_WORKERS": 3, "MAX_WORKERS": 8,
-          "WORKER_REQUESTS": 300, "FS_TIMEOUT_SECONDS": 20, "COMMAND_TIMEOUT": 10}
+          "WORKER_REQUESTS": 300, "FS_TIMEOUT_SECONDS": 20, "COMMAND_TIMEOUT": 10,
+          "STREAM_KEEPALIVE_SECONDS": 0.2}
 KNOWN = "what it was\n"
 SECRET = "content-that-no-log-may-show"
 
