@@ -152,6 +152,24 @@ int sbx_store_pool_claim(struct sbx_store *store, const char *pool, struct sbx_r
 /* POOLED → CLOSING: 1, or 0 when it is not POOLED (any more), -1. */
 int sbx_store_pool_drop(struct sbx_store *store, const char *id, struct sbx_err *err) SBX_MUST_CHECK;
 
+/*
+ * What creates ask for, so that a pool can learn. A wish is a short text; its score is the logarithm to the
+ * base of two of how often it was wished for, each time counted as 2^at with `at` the time in half-lives. So
+ * scores keep their order while time passes, and 2^(score - at) is what is left of the count now.
+ */
+struct sbx_wish {
+    char text[640];
+    double score;
+};
+
+/* Count a wish, once more. */
+int sbx_store_wish(struct sbx_store *store, const char *wish, double at, struct sbx_err *err) SBX_MUST_CHECK;
+
+/* The wishes with the highest scores into out, highest first; how many, or -1. Those with a score below
+ * `least` are forgotten. */
+int sbx_store_wishes(struct sbx_store *store, double least, struct sbx_wish *out, int limit,
+                     struct sbx_err *err) SBX_MUST_CHECK;
+
 /* Remove the record; none is success. */
 int sbx_store_delete(struct sbx_store *store, const char *id, struct sbx_err *err) SBX_MUST_CHECK;
 

@@ -34,6 +34,9 @@ struct sbx_store_ops {
     int (*pool_claim)(struct sbx_store *store, const char *pool, struct sbx_record *record,
                       struct sbx_err *err);
     int (*pool_drop)(struct sbx_store *store, const char *id, struct sbx_err *err);
+    int (*wish)(struct sbx_store *store, const char *wish, double at, struct sbx_err *err);
+    int (*wishes)(struct sbx_store *store, double least, struct sbx_wish *out, int limit,
+                  struct sbx_err *err);
     int (*delete)(struct sbx_store *store, const char *id, struct sbx_err *err);
     /* The first n records with id > after into out[] (initialised); how many there were, or -1. */
     int (*page)(struct sbx_store *store, const char *after, int n, struct sbx_record *out,

@@ -13,6 +13,7 @@
 #define SBX_REDIS_RECORD   "daiv-sandbox:session:"       /* + id: hash */
 #define SBX_REDIS_KEY      "daiv-sandbox:key:"           /* + key of a record: its id */
 #define SBX_REDIS_POOL     "daiv-sandbox:pool:"          /* + pool: sorted set of ids by their age */
+#define SBX_REDIS_WISHES   "daiv-sandbox:wishes"         /* sorted set of wishes by their score */
 #define SBX_REDIS_LOCK     "daiv-sandbox:session-lock:"  /* + id: token of the holder, with a TTL */
 #define SBX_REDIS_FENCE    "daiv-sandbox:session-fence:" /* + id: newest fence */
 #define SBX_REDIS_LEASE    "daiv-sandbox:lease:"         /* + name: holder, with a TTL */
@@ -60,6 +61,8 @@ enum sbx_redis_script {
     SBX_REDIS_DO_POOL_READY,
     SBX_REDIS_DO_POOL_CLAIM,
     SBX_REDIS_DO_POOL_DROP,
+    SBX_REDIS_DO_WISH,
+    SBX_REDIS_DO_WISHES,
     SBX_REDIS_DO_LEASE,
     SBX_REDIS_DO_UNLEASE,
     SBX_REDIS_DO_LOCK,
@@ -130,5 +133,8 @@ int sbx_redis_pool_ready(struct sbx_store *store, const struct sbx_record *recor
 int sbx_redis_pool_claim(struct sbx_store *store, const char *pool, struct sbx_record *record,
                          struct sbx_err *err);
 int sbx_redis_pool_drop(struct sbx_store *store, const char *id, struct sbx_err *err);
+int sbx_redis_wish(struct sbx_store *store, const char *wish, double at, struct sbx_err *err);
+int sbx_redis_wishes(struct sbx_store *store, double least, struct sbx_wish *out, int limit,
+                     struct sbx_err *err);
 
 #endif

@@ -1,4 +1,6 @@
 /* Pools in Redis: the set of a pool's entries is only an index, what holds is the state in their records. */
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "redis.h"
@@ -130,4 +132,33 @@ int sbx_redis_pool_drop(struct sbx_store *store, const char *id, struct sbx_err 
     if (sbx_redis_run_int(self(store), SBX_REDIS_DO_POOL_DROP, 1, argv, &done, err) < 0)
         return -1;
     return done == 1;
+}
+
+int sbx_redis_wish(struct sbx_store *store, const char *wish, double at, struct sbx_err *err)
+{
+    char score[32];
+    snprintf(score, sizeof(score), "%.17g", at);
+    const char *argv[] = {SBX_REDIS_WISHES, wish, score};
+    long long done;
+    return sbx_redis_run_int(self(store), SBX_REDIS_DO_WISH, SBX_ARRAY_LEN(argv), argv, &done, err);
+}
+
+int sbx_redis_wishes(struct sbx_store *store, double least, struct sbx_wish *out, int limit,
+                     struct sbx_err *err)
+{
+    char score[32];
+    snprintf(score, sizeof(score), "%.17g", least);
+    struct sbx_redis_number count = sbx_redis_number(limit);
+    const char *argv[] = {SBX_REDIS_WISHES, score, count.text};
+    SBX_REDIS_AUTO_REPLY redisReply *reply =
+        sbx_redis_run(self(store), SBX_REDIS_DO_WISHES, SBX_ARRAY_LEN(argv), argv, err);
+    if (!reply)
+        return -1;
+    if (reply->type != REDIS_REPLY_ARRAY || reply->elements > 2 * (size_t)limit)
+        return sbx_err_set(err, SBX_ERR_UNAVAILABLE, "redis: unexpected answer of type %d", reply->type);
+    for (size_t i = 0; i + 1 < reply->elements; i += 2) {
+        strlcpy(out[i / 2].text, text_at(reply, i), sizeof(out->text));
+        out[i / 2].score = strtod(text_at(reply, i + 1), NULL);
+    }
+    return (int)(reply->elements / 2);
 }

@@ -141,6 +141,20 @@ static const char pool_drop[] = "if redis.call('HGET', KEYS[1], 'state') ~= '5' 
                                 "redis.call('HSET', KEYS[1], 'state', '3')\n"
                                 "return 1";
 
+static const char wish[] =
+    "local old, at = tonumber(redis.call('ZSCORE', KEYS[1], ARGV[1])), tonumber(ARGV[2])\n"
+    "local score = at\n"
+    "if old then\n"
+    "  score = math.max(old, at) + math.log(1 + 2 ^ -math.abs(old - at)) / math.log(2)\n"
+    "end\n"
+    "redis.call('ZADD', KEYS[1], string.format('%.17g', score), ARGV[1])\n"
+    "return 1";
+
+/* Wish and score in turns, the highest first. ARGV[1] is the least score, ARGV[2] the most of them. */
+static const char wishes[] =
+    "redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(' .. ARGV[1])\n"
+    "return redis.call('ZREVRANGE', KEYS[1], 0, tonumber(ARGV[2]) - 1, 'WITHSCORES')";
+
 static const char lease[] = "local holder = redis.call('GET', KEYS[1])\n"
                             "if holder and holder ~= ARGV[1] then return 0 end\n"
                             "redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])\n"
@@ -210,6 +224,8 @@ const struct sbx_redis_lua sbx_redis_lua[SBX_REDIS_SCRIPTS] = {
     [SBX_REDIS_DO_POOL_READY] = {pool_ready, 1},
     [SBX_REDIS_DO_POOL_CLAIM] = {pool_claim, 2},
     [SBX_REDIS_DO_POOL_DROP] = {pool_drop, 1},
+    [SBX_REDIS_DO_WISH] = {wish, 1},
+    [SBX_REDIS_DO_WISHES] = {wishes, 1},
     [SBX_REDIS_DO_LEASE] = {lease, 1},
     [SBX_REDIS_DO_UNLEASE] = {unlease, 1},
     [SBX_REDIS_DO_RELEASE] = {release, 3},

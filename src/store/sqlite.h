@@ -26,6 +26,9 @@ enum sbx_sqlite_stmt {
     SBX_SQLITE_POOL_READY,
     SBX_SQLITE_POOL_CLAIM,
     SBX_SQLITE_POOL_DROP,
+    SBX_SQLITE_WISH,
+    SBX_SQLITE_WISHES,
+    SBX_SQLITE_WISHES_FORGET,
     SBX_SQLITE_LEASE,
     SBX_SQLITE_LEASE_RELEASE,
     SBX_SQLITE_STMTS,
@@ -60,5 +63,8 @@ int sbx_sqlite_pool_ready(struct sbx_store *store, const struct sbx_record *reco
 int sbx_sqlite_pool_claim(struct sbx_store *store, const char *pool, struct sbx_record *record,
                           struct sbx_err *err);
 int sbx_sqlite_pool_drop(struct sbx_store *store, const char *id, struct sbx_err *err);
+int sbx_sqlite_wish(struct sbx_store *store, const char *wish, double at, struct sbx_err *err);
+int sbx_sqlite_wishes(struct sbx_store *store, double least, struct sbx_wish *out, int limit,
+                      struct sbx_err *err);
 
 #endif

@@ -52,6 +52,9 @@ static const char *const schema[] = {
     "ALTER TABLE sessions ADD COLUMN pool TEXT NOT NULL DEFAULT '';"
     "CREATE INDEX sessions_pool ON sessions(pool, state, created_ms) WHERE pool <> '';"
     "PRAGMA user_version=3;",
+
+    "CREATE TABLE wishes(wish TEXT PRIMARY KEY, score REAL NOT NULL) WITHOUT ROWID;"
+    "PRAGMA user_version=4;",
 };
 
 #define SCHEMA_VERSION ((int)SBX_ARRAY_LEN(schema))

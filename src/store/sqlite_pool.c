@@ -1,4 +1,4 @@
-/* Pools of the embedded store: every step is one statement. */
+/* Pools of the embedded store, and what they learn from: every step is one statement. */
 #include <string.h>
 
 #include "sqlite.h"
@@ -19,6 +19,13 @@ static const char claim[] =
     " WHERE id = (SELECT id FROM sessions WHERE pool = ?1 AND pool <> '' AND state = 5"
     " ORDER BY created_ms LIMIT 1) RETURNING id, container, helper, volume";
 static const char drop[] = "UPDATE sessions SET state = 3 WHERE id = ?1 AND state = 5";
+
+static const char wish_sql[] =
+    "INSERT INTO wishes(wish, score) VALUES(?1, ?2) ON CONFLICT(wish) DO UPDATE SET"
+    " score = max(score, ?2) + log2(1 + pow(2, -abs(score - ?2)))";
+static const char wishes_sql[] =
+    "SELECT wish, score FROM wishes WHERE score >= ?1 ORDER BY score DESC, wish LIMIT ?2";
+static const char forget[] = "DELETE FROM wishes WHERE score < ?1";
 
 static struct sbx_sqlite *self(struct sbx_store *store)
 {
@@ -125,4 +132,36 @@ int sbx_sqlite_pool_drop(struct sbx_store *store, const char *id, struct sbx_err
         return -1;
     bind_text(stmt, 1, id);
     return run(store, stmt, err);
+}
+
+int sbx_sqlite_wish(struct sbx_store *store, const char *wish, double at, struct sbx_err *err)
+{
+    sqlite3_stmt *stmt = sbx_sqlite_use(self(store), SBX_SQLITE_WISH, wish_sql, err);
+    if (!stmt)
+        return -1;
+    bind_text(stmt, 1, wish);
+    sqlite3_bind_double(stmt, 2, at);
+    return run(store, stmt, err) < 0 ? -1 : 0;
+}
+
+int sbx_sqlite_wishes(struct sbx_store *store, double least, struct sbx_wish *out, int limit,
+                      struct sbx_err *err)
+{
+    sqlite3_stmt *stmt = sbx_sqlite_use(self(store), SBX_SQLITE_WISHES_FORGET, forget, err);
+    if (!stmt)
+        return -1;
+    sqlite3_bind_double(stmt, 1, least);
+    if (run(store, stmt, err) < 0)
+        return -1;
+    stmt = sbx_sqlite_use(self(store), SBX_SQLITE_WISHES, wishes_sql, err);
+    if (!stmt)
+        return -1;
+    sqlite3_bind_double(stmt, 1, least);
+    sqlite3_bind_int(stmt, 2, limit);
+    int n = 0;
+    for (; sqlite3_step(stmt) == SQLITE_ROW; n++) { /* no more than the limit */
+        copy(stmt, 0, out[n].text, sizeof(out[n].text));
+        out[n].score = sqlite3_column_double(stmt, 1);
+    }
+    return sqlite3_reset(stmt) == SQLITE_OK ? n : sbx_sqlite_fail(self(store), err);
 }

@@ -136,6 +136,17 @@ int sbx_store_pool_drop(struct sbx_store *store, const char *id, struct sbx_err 
     return store->ops->pool_drop(store, id, err);
 }
 
+int sbx_store_wish(struct sbx_store *store, const char *wish, double at, struct sbx_err *err)
+{
+    return store->ops->wish(store, wish, at, err);
+}
+
+int sbx_store_wishes(struct sbx_store *store, double least, struct sbx_wish *out, int limit,
+                     struct sbx_err *err)
+{
+    return store->ops->wishes(store, least, out, limit, err);
+}
+
 int sbx_store_delete(struct sbx_store *store, const char *id, struct sbx_err *err)
 {
     return store->ops->delete (store, id, err);

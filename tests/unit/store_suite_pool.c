@@ -3,6 +3,7 @@
 #include <stddef.h>
 
 #include <cmocka.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -175,6 +176,32 @@ static void processes_at_once_fill_to_the_target_and_claim_each_entry_once(void 
     assert_int_equal(sum_of(claim_all), ENTRIES);
 }
 
+static void wishes_are_counted_and_lose_weight_with_time(void **state)
+{
+    struct sbx_store *store = suite_open_empty(&suite->options);
+    struct sbx_wish out[4];
+    assert_int_equal(sbx_store_wishes(store, -1e9, out, 4, NULL), 0);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(sbx_store_wish(store, "four of old", 1000000.0, NULL), 0);
+    assert_int_equal(sbx_store_wish(store, "one of now", 1000003.0, NULL), 0);
+    assert_int_equal(sbx_store_wish(store, "one of old", 1000000.0, NULL), 0);
+    assert_int_equal(sbx_store_wishes(store, 0, out, 4, NULL), 3);
+    assert_string_equal(out[0].text, "one of now");
+    assert_true(fabs(out[0].score - 1000003.0) < 1e-6);
+    assert_string_equal(out[1].text, "four of old");
+    assert_true(fabs(out[1].score - 1000002.0) < 1e-6); /* 2^2 times 2^1000000 */
+    assert_string_equal(out[2].text, "one of old");
+    /* at the same time: 1 + 4/8 */
+    assert_int_equal(sbx_store_wish(store, "four of old", 1000003.0, NULL), 0);
+    assert_int_equal(sbx_store_wishes(store, 0, out, 1, NULL), 1);
+    assert_string_equal(out[0].text, "four of old");
+    assert_true(fabs(out[0].score - (1000003.0 + 0.5849625)) < 1e-6);
+    /* what is below the least is forgotten */
+    assert_int_equal(sbx_store_wishes(store, 1000001.0, out, 4, NULL), 2);
+    assert_int_equal(sbx_store_wishes(store, 0, out, 4, NULL), 2);
+    sbx_store_close(store);
+}
+
 int store_suite_pool_run(const struct store_suite *this_suite)
 {
     suite = this_suite;
@@ -183,6 +210,7 @@ int store_suite_pool_run(const struct store_suite *this_suite)
         cmocka_unit_test(a_claim_takes_the_oldest_entry_and_makes_it_the_clients),
         cmocka_unit_test(a_claim_for_a_key_that_a_session_has_takes_nothing),
         cmocka_unit_test(an_entry_is_dropped_or_claimed_but_not_both),
+        cmocka_unit_test(wishes_are_counted_and_lose_weight_with_time),
         cmocka_unit_test(processes_at_once_fill_to_the_target_and_claim_each_entry_once),
     };
     return cmocka_run_group_tests(store_pools, NULL, NULL);
