@@ -12,6 +12,7 @@
 #include "sandboxd/base/buf.h"
 #include "sandboxd/base/config.h"
 #include "sandboxd/base/err.h"
+#include "sandboxd/base/pool_list.h"
 #include "sandboxd/base/wait.h"
 #include "sandboxd/docker.h"
 #include "sandboxd/store.h"
@@ -314,11 +315,19 @@ int sbx_session_seeded(struct sbx_session *session, struct sbx_err *err) SBX_MUS
 int sbx_session_patch(struct sbx_session *session, bool cumulative, struct sbx_buf *ret,
                       struct sbx_err *err) SBX_MUST_CHECK;
 
-/* The warm pool (DAIV_SANDBOX_WARM_POOL), kept by janitors. fill: make one entry where one is missing; 1 one
- * was made, 0 none is missing, -1 one that is missing cannot be made. check: remove entries whose container
- * is gone, whose image is not the newest, or which no setting asks for any more. */
-int sbx_pool_fill(struct sbx_engine *engine, struct sbx_err *err) SBX_MUST_CHECK;
-int sbx_pool_check(struct sbx_engine *engine, struct sbx_err *err) SBX_MUST_CHECK;
+/* The warm pool (DAIV_SANDBOX_WARM_POOL), kept by janitors to a plan. plan: what to keep: what the setting
+ * names, and of what creates ask for as much as it says. fill: make one entry where one is missing; 1 one was
+ * made, 0 none is missing, -1 one that is missing cannot be made. check: remove entries whose container is
+ * gone, whose image is not the newest, or which the plan has no place for. */
+struct sbx_pool_plan {
+    struct sbx_pool_want wants[SBX_POOL_WANTS];
+    int count;
+};
+int sbx_pool_plan(struct sbx_engine *engine, struct sbx_pool_plan *ret, struct sbx_err *err) SBX_MUST_CHECK;
+int sbx_pool_fill(struct sbx_engine *engine, const struct sbx_pool_plan *plan,
+                  struct sbx_err *err) SBX_MUST_CHECK;
+int sbx_pool_check(struct sbx_engine *engine, const struct sbx_pool_plan *plan,
+                   struct sbx_err *err) SBX_MUST_CHECK;
 
 /* Sweeps. alive: is the process that makes a CREATING record of this replica still at it? */
 struct sbx_sweep_counts {

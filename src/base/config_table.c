@@ -87,7 +87,8 @@ static bool check_image(char *value)
 static bool check_pool(char *value)
 {
     struct sbx_pool_want wants[SBX_POOL_WANTS];
-    return sbx_pool_list_parse(value, wants) >= 0;
+    int automatic;
+    return sbx_pool_list_parse(value, wants, &automatic) >= 0;
 }
 
 /* Host names as in RFC 1123. The last label is not all digits: that would be a mistyped address. */
@@ -292,9 +293,10 @@ const struct sbx_setting sbx_settings[] = {
     {NAME("WORKER_REQUESTS"), INT(1, 1000000000), FIELD(worker_requests), .initial = "10000",
      .units = "requests", .description = "A worker is replaced after that many."},
     {NAME("WARM_POOL"), TEXT, FIELD(warm_pool), .check = check_pool, .otherwise = "no pool",
-     .allowed = "IMAGE=COUNT[;patch][;network], separated by commas, each count from 1 to 256",
-     .description = "Sessions made in advance, so many of each image for all replicas together: a create of "
-                    "such a session takes one of them."},
+     .allowed = "IMAGE=COUNT[;patch][;network] or auto=COUNT, separated by commas, each count from 1 to 256",
+     .description =
+         "Sessions made in advance, so many of each image for all replicas together, and with auto "
+         "so many of what creates ask for most: a create of such a session takes one of them."},
     {NAME("DRAIN_SECONDS"), SECONDS(0, HOUR), FIELD(drain_ms), .initial = "30",
      .description = "How long running requests may go on when the service stops."},
     {NAME("DOCKER_TIMEOUT_SECONDS"), SECONDS(100, HOUR), FIELD(docker_timeout_ms), .initial = "60",

@@ -86,18 +86,35 @@ static bool same(const struct sbx_pool_want *a, const struct sbx_pool_want *b)
     return strcmp(a->image, b->image) == 0 && a->patch == b->patch && a->network == b->network;
 }
 
-int sbx_pool_list_parse(const char *text, struct sbx_pool_want out[SBX_POOL_WANTS])
+/* Not an image but how many to keep of what is asked for. */
+static bool is_automatic(const struct sbx_pool_want *want)
+{
+    return strcmp(want->image, "auto") == 0;
+}
+
+int sbx_pool_list_parse(const char *text, struct sbx_pool_want out[SBX_POOL_WANTS], int *ret_automatic)
 {
     int n = 0;
+    *ret_automatic = 0;
     struct piece rest = {text ? text : "", text ? strlen(text) : 0};
-    for (bool more = rest.n > 0; more; n++) {
+    for (bool more = rest.n > 0; more;) {
         more = memchr(rest.at, ',', rest.n) != NULL;
-        if (n == SBX_POOL_WANTS || read_want(cut(&rest, ','), &out[n]) < 0)
+        struct sbx_pool_want want;
+        if (read_want(cut(&rest, ','), &want) < 0)
             return -1;
+        if (is_automatic(&want)) {
+            if (*ret_automatic || want.patch || want.network)
+                return -1;
+            *ret_automatic = want.count;
+            continue;
+        }
         for (int i = 0; i < n; i++) {
-            if (same(&out[i], &out[n]))
+            if (same(&out[i], &want))
                 return -1;
         }
+        if (n == SBX_POOL_WANTS)
+            return -1;
+        out[n++] = want;
     }
     return n;
 }

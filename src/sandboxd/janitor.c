@@ -20,6 +20,7 @@ struct janitor {
     struct sbx_wait wait;
     struct sbx_courier *courier; /* NULL: no reports are sent */
     char holder[128];
+    struct sbx_pool_plan plan; /* of the last regular sweep */
 };
 
 /* Is a process still making its session? Ours are in the scoreboard; one of a master before us may be
@@ -171,7 +172,7 @@ int sbx_janitor_main(struct sbx_process *process)
         if (again && next > sbx_now_ms() + SECOND_LOOK_MS)
             next = sbx_now_ms() + SECOND_LOOK_MS;
         if ((process->config->warm_pool || regular) &&
-            sbx_janitor_pool(&janitor.parts.engine, &janitor.signals, process, regular))
+            sbx_janitor_pool(&janitor.parts.engine, &janitor.signals, process, &janitor.plan, regular))
             sbx_wake(process->pool_fd);
         sbx_slot_set(process->slot, SBX_ACTIVITY_IDLE);
         why = wait_for_work(&janitor, next);

@@ -33,11 +33,11 @@ struct sbx_process {
 int sbx_worker_main(struct sbx_process *process);
 int sbx_janitor_main(struct sbx_process *process);
 
-/* Keep the warm pool: fill it, with `look` after removing what is not fit for use. True when it was broken
- * off for other work. */
+/* Keep the warm pool: fill it, with `look` after making the plan anew and removing what is not fit for use.
+ * True when it was broken off for other work. */
 struct sbx_signals;
 bool sbx_janitor_pool(struct sbx_engine *engine, const struct sbx_signals *signals,
-                      const struct sbx_process *process, bool look);
+                      const struct sbx_process *process, struct sbx_pool_plan *plan, bool look);
 
 /* Exit code of a process that could not start (bad settings, no store): its master backs off. */
 #define SBX_EXIT_NOT_READY 3

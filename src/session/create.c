@@ -202,6 +202,8 @@ int sbx_session_create(struct sbx_engine *engine, const struct sbx_session_optio
             rc = file(&making, err);
         if (rc < 0)
             take_back(&making, err);
+        else
+            sbx_pool_learn(engine, options, ret_id);
     }
     sbx_record_done(&making.record);
     return rc;

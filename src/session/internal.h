@@ -111,6 +111,9 @@ int sbx_session_make(struct sbx_engine *engine, const struct sbx_session_options
 /* Does the agent of a container answer? */
 int sbx_session_greet(struct sbx_engine *engine, const char *container, struct sbx_err *err) SBX_MUST_CHECK;
 
+/* Count a session that was made, where the pool learns from that (auto). */
+void sbx_pool_learn(struct sbx_engine *engine, const struct sbx_session_options *options, const char *id);
+
 /* Take a session out of the pool for a record that is filled but not in the store. 1: it is in the store as
  * CREATING, with containers that answer and have the limits of the options; 0: there is none; -1. */
 int sbx_pool_claim(struct sbx_engine *engine, const struct sbx_session_options *options,

@@ -44,7 +44,10 @@ static int find_pool(struct sbx_engine *engine, const struct sbx_session_options
         return 0;
     if (sbx_pool_name(engine, options->image, options->extract_patch, options->network_enabled, out, err) < 0)
         return -1;
-    int n = sbx_pool_list_parse(engine->config->warm_pool, wants);
+    int automatic;
+    int n = sbx_pool_list_parse(engine->config->warm_pool, wants, &automatic);
+    if (automatic > 0) /* what is kept then, the janitors know */
+        return 1;
     for (int i = 0; i < n; i++) {
         struct sbx_err ignored = SBX_ERR_INIT;
         if (sbx_pool_name(engine, wants[i].image, wants[i].patch, wants[i].network, name, &ignored) == 0 &&

@@ -58,17 +58,15 @@ static int fill_one(struct sbx_engine *engine, const struct sbx_pool_want *want,
     return rc;
 }
 
-int sbx_pool_fill(struct sbx_engine *engine, struct sbx_err *err)
+int sbx_pool_fill(struct sbx_engine *engine, const struct sbx_pool_plan *plan, struct sbx_err *err)
 {
-    struct sbx_pool_want wants[SBX_POOL_WANTS];
-    int n = sbx_pool_list_parse(engine->config->warm_pool, wants);
     int ret = 0;
-    for (int i = 0; i < n && ret != 1; i++) {
+    for (int i = 0; i < plan->count && ret != 1; i++) {
         struct sbx_err failure = SBX_ERR_INIT;
-        int rc = fill_one(engine, &wants[i], &failure);
+        int rc = fill_one(engine, &plan->wants[i], &failure);
         if (rc < 0) { /* one image that cannot be had does not keep the others away */
             *err = failure;
-            (void)!sbx_err_wrap(err, "the pool of '%.200s'", wants[i].image);
+            (void)!sbx_err_wrap(err, "the pool of '%.200s'", plan->wants[i].image);
         }
         if (rc == 1 || (rc < 0 && ret == 0))
             ret = rc;
@@ -78,10 +76,12 @@ int sbx_pool_fill(struct sbx_engine *engine, struct sbx_err *err)
     return ret;
 }
 
-/* What should be there: a pool, and the image that its entries are made of now ("" not known). */
+/* What should be there: a pool, the image that its entries are made of now ("" not known), and for how many
+ * more there is a place. */
 struct kept {
     char pool[SBX_RECORD_HASH_SIZE];
     char image_id[80];
+    int places;
 };
 
 struct entry {
@@ -120,7 +120,7 @@ static int on_record(void *arg, const struct sbx_record *record)
     return 0;
 }
 
-static const struct kept *find_kept(const struct check *check, const char *pool)
+static struct kept *find_kept(struct check *check, const char *pool)
 {
     for (int i = 0; i < check->kept_count; i++) {
         if (strcmp(check->kept[i].pool, pool) == 0)
@@ -133,7 +133,7 @@ static const struct kept *find_kept(const struct check *check, const char *pool)
 static int fault_of(struct check *check, const struct entry *entry, const char **why, struct sbx_err *err)
 {
     struct sbx_engine *engine = check->engine;
-    const struct kept *kept = find_kept(check, entry->pool);
+    struct kept *kept = find_kept(check, entry->pool);
     struct sbx_docker_state state = {.running = false};
     *why = "its pool is not kept any more";
     if (!kept)
@@ -151,7 +151,10 @@ static int fault_of(struct check *check, const struct entry *entry, const char *
         *err = failure;
         return -1;
     }
-    return rc < 0 || !state.running;
+    if (rc < 0 || !state.running)
+        return 1;
+    *why = "there are more than are to be kept";
+    return kept->places-- <= 0 && entry->ours;
 }
 
 static int check_entry(struct check *check, const struct entry *entry, struct sbx_err *err)
@@ -168,29 +171,34 @@ static int check_entry(struct check *check, const struct entry *entry, struct sb
     return sbx_session_close(check->engine, entry->id, err);
 }
 
-static void find_wanted(struct check *check)
+static void find_wanted(struct check *check, const struct sbx_pool_plan *plan)
 {
     struct sbx_engine *engine = check->engine;
-    struct sbx_pool_want wants[SBX_POOL_WANTS];
-    int n = sbx_pool_list_parse(engine->config->warm_pool, wants);
-    for (int i = 0; i < n; i++) {
+    for (int i = 0; i < plan->count; i++) {
+        const struct sbx_pool_want *want = &plan->wants[i];
         struct sbx_err ignored = SBX_ERR_INIT;
         struct kept *kept = &check->kept[check->kept_count];
-        if (sbx_pool_name(engine, wants[i].image, wants[i].patch, wants[i].network, kept->pool, &ignored) < 0)
+        if (sbx_pool_name(engine, want->image, want->patch, want->network, kept->pool, &ignored) < 0)
             continue;
+        struct kept *same = find_kept(check, kept->pool);
+        if (same) { /* one image by two names */
+            same->places = same->places > want->count ? same->places : want->count;
+            continue;
+        }
+        kept->places = want->count;
         check->kept_count++;
-        if (sbx_docker_image(engine->docker, engine->wait, wants[i].image, kept->image_id, &ignored) < 0)
+        if (sbx_docker_image(engine->docker, engine->wait, want->image, kept->image_id, &ignored) < 0)
             kept->image_id[0] = '\0';
     }
 }
 
-int sbx_pool_check(struct sbx_engine *engine, struct sbx_err *err)
+int sbx_pool_check(struct sbx_engine *engine, const struct sbx_pool_plan *plan, struct sbx_err *err)
 {
     SBX_AUTO_FREE struct check *check = calloc(1, sizeof(*check));
     if (!check)
         return sbx_err_set(err, SBX_ERR_INTERNAL, "out of memory for a look at the pool");
     check->engine = engine;
-    find_wanted(check);
+    find_wanted(check, plan);
     do {
         check->seen = check->count = 0;
         if (sbx_store_list(engine->store, check->last, PAGE, on_record, check, err) < 0)

@@ -233,7 +233,75 @@ def test_two_replicas_fill_one_pool_and_both_take_from_it(make_replicas):
         session.close()
 
 
-@pytest.mark.parametrize("value", ["debian", "debian=0", "debian=1;patches", "debian=1,debian=2"])
+def images(stack):
+    """The images of the sessions that wait, sorted, with ;patch where they are pairs."""
+    with sqlite3.connect(f"file:{stack.home}/state/sessions.db?mode=ro", uri=True, timeout=5) as db:
+        rows = db.execute("SELECT image, extract_patch FROM sessions WHERE state = 5").fetchall()
+    return sorted(image + ";patch" * patch for image, patch in rows)
+
+
+def asked_for(stack, times, image, **options):
+    for _ in range(times):
+        stack.create(image, **options).close()
+        stack.open_sessions.pop()
+
+
+def test_an_automatic_pool_keeps_what_is_asked_for_most(make_stack):
+    stack = make_stack(WARM_POOL="auto=2", SWEEP_SECONDS="0.5", MIN_WORKERS=1)
+    assert images(stack) == []
+    asked_for(stack, 3, DEBIAN)
+    eventually(lambda: images(stack) == [DEBIAN] * 2, 20)
+    before = pooled(stack)
+    session = stack.create()
+    assert session.id in before
+    assert session.out("echo ok") == "ok"
+    session.close()
+    # As wanted as the other by now: a place each. Then far more: both.
+    asked_for(stack, 4, BUSYBOX, extract_patch=True)
+    eventually(lambda: images(stack) == [f"{BUSYBOX};patch", DEBIAN], 20)
+    asked_for(stack, 6, BUSYBOX, extract_patch=True)
+    eventually(lambda: images(stack) == [f"{BUSYBOX};patch"] * 2, 20)
+    eventually(lambda: len(stack.docker.containers(f"sandboxd.instance={stack.instance}")) == 4, 20)
+    # What was learnt outlives a restart; without the setting it goes.
+    stack.down()
+    stack.up()
+    assert images(stack) == [f"{BUSYBOX};patch"] * 2
+    stack.down()
+    stack.env["DAIV_SANDBOX_WARM_POOL"] = "auto=1"
+    stack.up()
+    eventually(lambda: images(stack) == [f"{BUSYBOX};patch"], 20)
+    eventually(lambda: len(stack.docker.containers(f"sandboxd.instance={stack.instance}")) == 2, 20)
+
+
+def test_what_the_setting_names_has_its_own_places_beside_the_automatic_ones(make_stack):
+    stack = make_stack(WARM_POOL=f"auto=1,{DEBIAN}=1", SWEEP_SECONDS="0.5", MIN_WORKERS=1)
+    full(stack, 1)
+    asked_for(stack, 2, DEBIAN)
+    asked_for(stack, 1, BUSYBOX)
+    eventually(lambda: images(stack) == [BUSYBOX, DEBIAN], 20)
+
+
+def test_two_replicas_learn_together(make_replicas):
+    one, two = make_replicas(2, WARM_POOL="auto=2", SWEEP_SECONDS="0.5")
+    for stack in one, two, one:
+        asked_for(stack, 1, DEBIAN)
+    full(one, 2)
+    before = pooled(one)
+    sessions = [one.create(), two.create()]
+    assert {session.id for session in sessions} == before
+    for session in sessions:
+        session.close()
+    one.down()  # else it makes new ones while the other is purged
+
+
+def test_fewer_are_kept_when_the_number_is_lowered(make_stack):
+    stack = make_stack(WARM_POOL=f"{DEBIAN}=3", SWEEP_SECONDS="0.5", MIN_WORKERS=1)
+    before = full(stack, 3)
+    stack.reload(WARM_POOL=f"{DEBIAN}=1")
+    assert full(stack, 1) < before
+
+
+@pytest.mark.parametrize("value", ["auto", "auto=1;patch", "debian", "debian=0", "debian=1;patches", "debian=1,debian=2"])
 def test_a_wrong_setting_is_told_at_start(warm, value):
     home = warm.home + "-wrong"
     done = script("up", env={**warm.env, "DAIV_SANDBOX_HOME": home, "DAIV_SANDBOX_PORT": str(free_port()),

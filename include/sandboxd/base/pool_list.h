@@ -1,4 +1,4 @@
-/* What DAIV_SANDBOX_WARM_POOL asks for: IMAGE=COUNT[;patch][;network], separated by commas. */
+/* What DAIV_SANDBOX_WARM_POOL asks for: IMAGE=COUNT[;patch][;network] and auto=COUNT, separated by commas. */
 #ifndef SANDBOXD_BASE_POOL_LIST_H
 #define SANDBOXD_BASE_POOL_LIST_H
 
@@ -15,8 +15,8 @@ struct sbx_pool_want {
     bool network; /* entries have a network */
 };
 
-/* How many there are, into out; 0 for NULL or "". -1 when the text is not of that form, or names the same
- * image with the same options twice. */
-int sbx_pool_list_parse(const char *text, struct sbx_pool_want out[SBX_POOL_WANTS]);
+/* How many there are, into out; 0 for NULL or "". *ret_automatic: the COUNT of auto, 0 without. -1 when the
+ * text is not of that form, or names the same image with the same options twice. */
+int sbx_pool_list_parse(const char *text, struct sbx_pool_want out[SBX_POOL_WANTS], int *ret_automatic);
 
 #endif
