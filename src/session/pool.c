@@ -33,14 +33,20 @@ int sbx_pool_name(struct sbx_engine *engine, const char *image, bool patch, bool
     return 0;
 }
 
+bool sbx_pool_serves(const struct sbx_engine *engine, const struct sbx_session_options *options)
+{
+    const struct sbx_config *config = engine->config;
+    /* A limit of the disk cannot be changed. */
+    return config->warm_pool && !options->ephemeral && options->disk_bytes == config->disk_bytes;
+}
+
 /* Is there a pool for this create? One that is kept by nobody is not asked. */
 static int find_pool(struct sbx_engine *engine, const struct sbx_session_options *options,
                      char out[SBX_RECORD_HASH_SIZE], struct sbx_err *err)
 {
     struct sbx_pool_want wants[SBX_POOL_WANTS];
     char name[SBX_RECORD_HASH_SIZE];
-    /* A limit of the disk cannot be changed. */
-    if (!engine->config->warm_pool || options->ephemeral || options->disk_bytes != engine->config->disk_bytes)
+    if (!sbx_pool_serves(engine, options))
         return 0;
     if (sbx_pool_name(engine, options->image, options->extract_patch, options->network_enabled, out, err) < 0)
         return -1;

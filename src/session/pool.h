@@ -10,4 +10,7 @@
 int sbx_pool_name(struct sbx_engine *engine, const char *image, bool patch, bool network,
                   char out[SBX_RECORD_HASH_SIZE], struct sbx_err *err) SBX_MUST_CHECK;
 
+/* Could a pooled session be what these options ask for, whatever their image? */
+bool sbx_pool_serves(const struct sbx_engine *engine, const struct sbx_session_options *options);
+
 #endif

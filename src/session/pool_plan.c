@@ -36,8 +36,8 @@ void sbx_pool_learn(struct sbx_engine *engine, const struct sbx_session_options 
     struct sbx_wish wish;
     struct sbx_err failure = SBX_ERR_INIT;
     int automatic;
-    if (options->ephemeral || sbx_pool_list_parse(engine->config->warm_pool, wants, &automatic) < 0 ||
-        automatic == 0)
+    if (!sbx_pool_serves(engine, options) ||
+        sbx_pool_list_parse(engine->config->warm_pool, wants, &automatic) < 0 || automatic == 0)
         return;
     if ((write_wish(options, wish.text, sizeof(wish.text), &failure) < 0 ||
          sbx_store_wish(engine->store, wish.text, now_in_half_lives(), &failure) < 0) &&

@@ -53,7 +53,9 @@ static const char *const schema[] = {
     "CREATE INDEX sessions_pool ON sessions(pool, state, created_ms) WHERE pool <> '';"
     "PRAGMA user_version=3;",
 
-    "CREATE TABLE wishes(wish TEXT PRIMARY KEY, score REAL NOT NULL) WITHOUT ROWID;"
+    "CREATE TABLE wishes("
+    " wish TEXT PRIMARY KEY, score REAL NOT NULL"
+    ") WITHOUT ROWID;"
     "PRAGMA user_version=4;",
 };
 
