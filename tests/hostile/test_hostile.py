@@ -10,7 +10,7 @@ import pytest
 from support import GVISOR, MIB, Background, eventually
 
 HERE = pathlib.Path(__file__).parent
-TRIES = 15
+TRIES = 7 if GVISOR else 15
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +148,7 @@ def test_taking_every_descriptor_costs_the_command_only(hostile, probe_program):
     assert session.out("./probe descriptors").startswith("descriptors ")
 
 
+@pytest.mark.costly
 def test_an_inotify_storm_and_100_000_files(hostile, probe_program):
     session = with_probe(hostile(), probe_program)
     assert session.out(f"./probe storm {500 if GVISOR else 20_000}", timeout=100).startswith("storm ")
@@ -175,7 +176,7 @@ def test_environment_and_arguments_at_their_limits(hostile):
 
 
 @pytest.mark.parametrize("command,kept", [
-    ("head -c 200000000 /dev/zero | tr '\\0' a", 200_000_000),
+    pytest.param("head -c 200000000 /dev/zero | tr '\\0' a", 200_000_000, marks=pytest.mark.costly),
     ("head -c 50000000 /dev/urandom", 50_000_000),
     ("seq 2000000 | tr -d 0-9", 2_000_000),
     ("for i in $(seq 2000); do printf '\\001\\0\\0\\0\\0\\0\\020\\0XS\\103\\0'; done", 24_000)])
@@ -243,6 +244,7 @@ def test_a_path_that_changes_under_a_write_never_leads_out(hostile):
     assert session.out("cat /tmp/outside/f") == "secret"
 
 
+@pytest.mark.costly
 def test_many_hostile_sessions_at_once_leave_the_neighbour_alone(hostile, neighbour):
     if GVISOR:
         attacks = ["while :; do :; done"]
