@@ -63,6 +63,9 @@ struct sbx_store {
     int64_t refresh_ms;
 };
 
+/* NOT_FOUND, in the words of the contract. Returns -1. */
+int sbx_store_not_found(struct sbx_err *err);
+
 struct sbx_store *sbx_store_open_embedded(const struct sbx_store_options *options,
                                           struct sbx_err *err) SBX_MUST_CHECK;
 struct sbx_store *sbx_store_open_redis(const struct sbx_store_options *options,

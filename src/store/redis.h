@@ -126,6 +126,17 @@ int sbx_redis_free_dead(struct sbx_store *store, struct sbx_err *err);
 /* "<pid>.<start time>" of a living process; -1 when there is none. */
 int sbx_redis_process(long pid, char *out, size_t size) SBX_MUST_CHECK;
 
+/* The operations of redis_state.c, likewise. */
+int sbx_redis_set_ready(struct sbx_store *store, const struct sbx_record *record, struct sbx_err *err);
+int sbx_redis_set_seeded(struct sbx_store *store, const char *id, struct sbx_err *err);
+int sbx_redis_set_closing(struct sbx_store *store, const char *id, struct sbx_err *err);
+int sbx_redis_set_stopped(struct sbx_store *store, const char *id, struct sbx_err *err);
+int sbx_redis_set_resumed(struct sbx_store *store, const char *id, struct sbx_err *err);
+int sbx_redis_update(struct sbx_store *store, const struct sbx_record *record, struct sbx_err *err);
+int sbx_redis_touch(struct sbx_store *store, const char *id, int64_t now_ms, int64_t lazy_ms,
+                    struct sbx_err *err);
+int sbx_redis_delete(struct sbx_store *store, const char *id, struct sbx_err *err);
+
 /* The operations of redis_pool.c, likewise. */
 int sbx_redis_pool_add(struct sbx_store *store, const struct sbx_record *record, int target,
                        struct sbx_err *err);

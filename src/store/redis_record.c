@@ -44,11 +44,6 @@ static struct sbx_redis *self(struct sbx_store *store)
     return (struct sbx_redis *)store;
 }
 
-static int not_found(struct sbx_err *err)
-{
-    return sbx_err_set(err, SBX_ERR_NOT_FOUND, "Session not found or already closed");
-}
-
 static const char *text_of(const redisReply *row, enum field field)
 {
     const redisReply *value = row->element[field];
@@ -168,7 +163,7 @@ static int get(struct sbx_store *store, const char *id, struct sbx_record *ret, 
     if (!is_row(reply))
         return sbx_err_set(err, SBX_ERR_UNAVAILABLE, "redis: unexpected answer of type %d", reply->type);
     if (reply->element[F_ID]->type == REDIS_REPLY_NIL)
-        return not_found(err);
+        return sbx_store_not_found(err);
     return read_row(reply, ret, err);
 }
 
@@ -180,10 +175,10 @@ static int find_key(struct sbx_store *store, const char *key, struct sbx_record 
     if (!reply)
         return -1;
     if (reply->type != REDIS_REPLY_STRING)
-        return not_found(err);
+        return sbx_store_not_found(err);
     if (get(store, reply->str, ret, err) < 0)
         return -1;
-    return strcmp(ret->key, key) == 0 ? 0 : not_found(err); /* it was freed in between */
+    return strcmp(ret->key, key) == 0 ? 0 : sbx_store_not_found(err); /* it was freed in between */
 }
 
 static int page(struct sbx_store *store, const char *after, int n, struct sbx_record *out,
@@ -219,102 +214,6 @@ static int count(struct sbx_store *store, const char *owner, int64_t *ret, struc
     return 0;
 }
 
-static int set_ready(struct sbx_store *store, const struct sbx_record *record, struct sbx_err *err)
-{
-    char name[SBX_REDIS_KEY_SIZE];
-    struct sbx_redis_number used = sbx_redis_number(record->used_ms);
-    struct sbx_redis_number expires = sbx_redis_number(record->expires_ms);
-    const char *argv[] = {sbx_redis_key(name, SBX_REDIS_RECORD, record->id),
-                          record->container,
-                          record->helper,
-                          record->volume,
-                          used.text,
-                          expires.text};
-    long long done;
-    if (sbx_redis_run_int(self(store), SBX_REDIS_DO_READY, 6, argv, &done, err) < 0)
-        return -1;
-    return done ? 0 : not_found(err);
-}
-
-static int set_seeded(struct sbx_store *store, const char *id, struct sbx_err *err)
-{
-    char name[SBX_REDIS_KEY_SIZE];
-    const char *argv[] = {sbx_redis_key(name, SBX_REDIS_RECORD, id)};
-    long long done;
-    if (sbx_redis_run_int(self(store), SBX_REDIS_DO_SEEDED, 1, argv, &done, err) < 0)
-        return -1;
-    if (done == 0)
-        return sbx_err_set(err, SBX_ERR_CONFLICT, "Session already seeded");
-    return done > 0 ? 0 : not_found(err);
-}
-
-static int set_closing(struct sbx_store *store, const char *id, struct sbx_err *err)
-{
-    char name[SBX_REDIS_KEY_SIZE];
-    struct sbx_redis_number now = sbx_redis_number(sbx_wall_ms());
-    const char *argv[] = {sbx_redis_key(name, SBX_REDIS_RECORD, id), id, SBX_REDIS_KEY, now.text};
-    long long done;
-    if (sbx_redis_run_int(self(store), SBX_REDIS_DO_CLOSING, 4, argv, &done, err) < 0)
-        return -1;
-    return done ? 0 : not_found(err);
-}
-
-/* A change of state that notes the time. */
-static int set_state(struct sbx_store *store, enum sbx_redis_script script, const char *id,
-                     struct sbx_err *err)
-{
-    char name[SBX_REDIS_KEY_SIZE];
-    struct sbx_redis_number now = sbx_redis_number(sbx_wall_ms());
-    const char *argv[] = {sbx_redis_key(name, SBX_REDIS_RECORD, id), now.text};
-    long long done;
-    if (sbx_redis_run_int(self(store), script, 2, argv, &done, err) < 0)
-        return -1;
-    return done ? 0 : not_found(err);
-}
-
-static int set_stopped(struct sbx_store *store, const char *id, struct sbx_err *err)
-{
-    return set_state(store, SBX_REDIS_DO_STOPPED, id, err);
-}
-
-static int set_resumed(struct sbx_store *store, const char *id, struct sbx_err *err)
-{
-    return set_state(store, SBX_REDIS_DO_RESUMED, id, err);
-}
-
-static int update(struct sbx_store *store, const struct sbx_record *record, struct sbx_err *err)
-{
-    char name[SBX_REDIS_KEY_SIZE];
-    struct sbx_redis_number idle = sbx_redis_number(record->idle_ms);
-    struct sbx_redis_number expires = sbx_redis_number(record->expires_ms);
-    struct sbx_redis_number used = sbx_redis_number(record->used_ms);
-    const char *argv[] = {sbx_redis_key(name, SBX_REDIS_RECORD, record->id),
-                          record->labels ? record->labels : "", idle.text, expires.text, used.text};
-    long long done;
-    if (sbx_redis_run_int(self(store), SBX_REDIS_DO_UPDATE, 5, argv, &done, err) < 0)
-        return -1;
-    return done ? 0 : not_found(err);
-}
-
-static int touch(struct sbx_store *store, const char *id, int64_t now_ms, int64_t lazy_ms,
-                 struct sbx_err *err)
-{
-    char name[SBX_REDIS_KEY_SIZE];
-    struct sbx_redis_number now = sbx_redis_number(now_ms);
-    struct sbx_redis_number lazy = sbx_redis_number(lazy_ms);
-    const char *argv[] = {sbx_redis_key(name, SBX_REDIS_RECORD, id), now.text, lazy.text};
-    long long done;
-    return sbx_redis_run_int(self(store), SBX_REDIS_DO_TOUCH, 3, argv, &done, err);
-}
-
-static int delete_record(struct sbx_store *store, const char *id, struct sbx_err *err)
-{
-    char name[SBX_REDIS_KEY_SIZE];
-    const char *argv[] = {sbx_redis_key(name, SBX_REDIS_RECORD, id), SBX_REDIS_INDEX, id, SBX_REDIS_KEY};
-    long long done;
-    return sbx_redis_run_int(self(store), SBX_REDIS_DO_DELETE, 4, argv, &done, err);
-}
-
 static void close_store(struct sbx_store *store)
 {
     sbx_redis_disconnect(self(store));
@@ -329,20 +228,20 @@ static const struct sbx_store_ops ops = {
     .get = get,
     .find_key = find_key,
     .count = count,
-    .set_ready = set_ready,
-    .set_seeded = set_seeded,
-    .set_closing = set_closing,
-    .set_stopped = set_stopped,
-    .set_resumed = set_resumed,
-    .update = update,
-    .touch = touch,
+    .set_ready = sbx_redis_set_ready,
+    .set_seeded = sbx_redis_set_seeded,
+    .set_closing = sbx_redis_set_closing,
+    .set_stopped = sbx_redis_set_stopped,
+    .set_resumed = sbx_redis_set_resumed,
+    .update = sbx_redis_update,
+    .touch = sbx_redis_touch,
     .pool_add = sbx_redis_pool_add,
     .pool_ready = sbx_redis_pool_ready,
     .pool_claim = sbx_redis_pool_claim,
     .pool_drop = sbx_redis_pool_drop,
     .wish = sbx_redis_wish,
     .wishes = sbx_redis_wishes,
-    .delete = delete_record,
+    .delete = sbx_redis_delete,
     .page = page,
     .try_lock = sbx_redis_try_lock,
     .refresh = sbx_redis_refresh,

@@ -34,8 +34,7 @@ enum column {
     COL_POOL,
 };
 
-/* States are the numbers of enum sbx_session_state. A lease taken "in the future" is of an earlier boot (its
- * times are CLOCK_MONOTONIC's): it is free. */
+/* States are the numbers of enum sbx_session_state. */
 static const char *const sql[SBX_SQLITE_STMTS] = {
     [SBX_SQLITE_INSERT] = "INSERT OR IGNORE INTO sessions(" COLUMNS ")"
                           " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15,"
@@ -44,23 +43,7 @@ static const char *const sql[SBX_SQLITE_STMTS] = {
     [SBX_SQLITE_FIND_KEY] = "SELECT " COLUMNS " FROM sessions WHERE key = ?1 AND key <> ''",
     [SBX_SQLITE_PAGE] = "SELECT " COLUMNS " FROM sessions WHERE id > ?1 ORDER BY id LIMIT ?2",
     [SBX_SQLITE_COUNT] = "SELECT count(*) FROM sessions WHERE owner = ?1 AND state IN (1, 2)",
-    [SBX_SQLITE_READY] = "UPDATE sessions SET state = 2, container = ?2, helper = ?3, volume = ?4,"
-                         " used_ms = ?5, expires_ms = ?6 WHERE id = ?1 AND state = 1",
-    [SBX_SQLITE_SEEDED] = "UPDATE sessions SET seeded = 1 WHERE id = ?1 AND state = 2 AND seeded = 0",
-    [SBX_SQLITE_CLOSING] = "UPDATE sessions SET stopped_ms = CASE state WHEN 3 THEN stopped_ms ELSE ?2 END,"
-                           " state = 3, key = '' WHERE id = ?1",
-    [SBX_SQLITE_STOPPED] = "UPDATE sessions SET stopped_ms = CASE state WHEN 2 THEN ?2 ELSE stopped_ms END,"
-                           " state = 4 WHERE id = ?1 AND state IN (2, 4)",
-    [SBX_SQLITE_RESUMED] = "UPDATE sessions SET state = 2, stopped_ms = 0, used_ms = ?2"
-                           " WHERE id = ?1 AND state = 4",
-    [SBX_SQLITE_UPDATE] = "UPDATE sessions SET labels = ?2, idle_ms = ?3, expires_ms = ?4, used_ms = ?5"
-                          " WHERE id = ?1 AND state IN (2, 4)",
-    [SBX_SQLITE_TOUCH] = "UPDATE sessions SET used_ms = ?2 WHERE id = ?1 AND abs(used_ms - ?2) >= ?3",
     [SBX_SQLITE_DELETE] = "DELETE FROM sessions WHERE id = ?1",
-    [SBX_SQLITE_LEASE] = "INSERT INTO leases(name, holder, taken_ms, expires_ms) VALUES(?1, ?2, ?3, ?4)"
-                         " ON CONFLICT(name) DO UPDATE SET holder = ?2, taken_ms = ?3, expires_ms = ?4"
-                         " WHERE holder = ?2 OR expires_ms <= ?3 OR taken_ms > ?3",
-    [SBX_SQLITE_LEASE_RELEASE] = "DELETE FROM leases WHERE name = ?1 AND holder = ?2",
 };
 
 static struct sbx_sqlite *self(struct sbx_store *store)
@@ -73,34 +56,14 @@ static sqlite3_stmt *use(struct sbx_store *store, enum sbx_sqlite_stmt which, st
     return sbx_sqlite_use(self(store), which, sql[which], err);
 }
 
-/* Bound text is borrowed until the statement has run. */
-static void bind_text(sqlite3_stmt *stmt, int param, const char *text)
-{
-    sqlite3_bind_text(stmt, param, text, -1, SQLITE_STATIC);
-}
-
-/* Run a write: rows changed, or -1. */
-static int run(struct sbx_store *store, sqlite3_stmt *stmt, struct sbx_err *err)
-{
-    (void)sqlite3_step(stmt);
-    if (sqlite3_reset(stmt) != SQLITE_OK) /* what step failed with */
-        return sbx_sqlite_fail(self(store), err);
-    return sqlite3_changes(self(store)->db);
-}
-
-/* The same for a statement whose only parameter is an id. */
+/* Run a statement whose only parameter is an id. */
 static int run_id(struct sbx_store *store, enum sbx_sqlite_stmt which, const char *id, struct sbx_err *err)
 {
     sqlite3_stmt *stmt = use(store, which, err);
     if (!stmt)
         return -1;
-    bind_text(stmt, 1, id);
-    return run(store, stmt, err);
-}
-
-static int not_found(struct sbx_err *err)
-{
-    return sbx_err_set(err, SBX_ERR_NOT_FOUND, "Session not found or already closed");
+    sbx_sqlite_bind(stmt, 1, id);
+    return sbx_sqlite_run(store, stmt, err);
 }
 
 static void copy_text(sqlite3_stmt *row, enum column column, char *out, size_t size)
@@ -152,29 +115,29 @@ static int insert(struct sbx_store *store, const struct sbx_record *record, stru
     sqlite3_stmt *stmt = use(store, SBX_SQLITE_INSERT, err);
     if (!stmt)
         return -1;
-    bind_text(stmt, 1 + COL_ID, record->id);
+    sbx_sqlite_bind(stmt, 1 + COL_ID, record->id);
     sqlite3_bind_int(stmt, 1 + COL_STATE, (int)record->state);
-    bind_text(stmt, 1 + COL_OWNER, record->owner);
-    bind_text(stmt, 1 + COL_REPLICA, record->replica);
+    sbx_sqlite_bind(stmt, 1 + COL_OWNER, record->owner);
+    sbx_sqlite_bind(stmt, 1 + COL_REPLICA, record->replica);
     sqlite3_bind_int64(stmt, 1 + COL_WORKER_PID, record->worker_pid);
-    bind_text(stmt, 1 + COL_IMAGE, record->image);
-    bind_text(stmt, 1 + COL_CONTAINER, record->container);
-    bind_text(stmt, 1 + COL_HELPER, record->helper);
-    bind_text(stmt, 1 + COL_VOLUME, record->volume);
+    sbx_sqlite_bind(stmt, 1 + COL_IMAGE, record->image);
+    sbx_sqlite_bind(stmt, 1 + COL_CONTAINER, record->container);
+    sbx_sqlite_bind(stmt, 1 + COL_HELPER, record->helper);
+    sbx_sqlite_bind(stmt, 1 + COL_VOLUME, record->volume);
     sqlite3_bind_int(stmt, 1 + COL_EXTRACT_PATCH, record->extract_patch);
     sqlite3_bind_int(stmt, 1 + COL_EPHEMERAL, record->ephemeral);
     sqlite3_bind_int(stmt, 1 + COL_SEEDED, record->seeded);
     sqlite3_bind_int64(stmt, 1 + COL_CREATED_MS, record->created_ms);
     sqlite3_bind_int64(stmt, 1 + COL_USED_MS, record->used_ms);
-    bind_text(stmt, 1 + COL_OPTIONS, record->options); /* NULL binds NULL */
-    bind_text(stmt, 1 + COL_LABELS, record->labels);
+    sbx_sqlite_bind(stmt, 1 + COL_OPTIONS, record->options); /* NULL binds NULL */
+    sbx_sqlite_bind(stmt, 1 + COL_LABELS, record->labels);
     sqlite3_bind_int64(stmt, 1 + COL_IDLE_MS, record->idle_ms);
     sqlite3_bind_int64(stmt, 1 + COL_EXPIRES_MS, record->expires_ms);
     sqlite3_bind_int64(stmt, 1 + COL_STOPPED_MS, record->stopped_ms);
-    bind_text(stmt, 1 + COL_KEY, record->key);
-    bind_text(stmt, 1 + COL_BODY, record->body);
-    bind_text(stmt, 1 + COL_POOL, record->pool);
-    int changed = run(store, stmt, err);
+    sbx_sqlite_bind(stmt, 1 + COL_KEY, record->key);
+    sbx_sqlite_bind(stmt, 1 + COL_BODY, record->body);
+    sbx_sqlite_bind(stmt, 1 + COL_POOL, record->pool);
+    int changed = sbx_sqlite_run(store, stmt, err);
     if (changed == 0)
         return sbx_err_set(err, SBX_ERR_CONFLICT, "session %s or its key exists already", record->id);
     return changed < 0 ? -1 : 0;
@@ -186,12 +149,12 @@ static int get_by(struct sbx_store *store, enum sbx_sqlite_stmt which, const cha
     sqlite3_stmt *stmt = use(store, which, err);
     if (!stmt)
         return -1;
-    bind_text(stmt, 1, text);
+    sbx_sqlite_bind(stmt, 1, text);
     bool found = sqlite3_step(stmt) == SQLITE_ROW;
     int failed = found ? read_row(stmt, ret, err) : 0;
     if (sqlite3_reset(stmt) != SQLITE_OK)
         return sbx_sqlite_fail(self(store), err);
-    return found ? failed : not_found(err);
+    return found ? failed : sbx_store_not_found(err);
 }
 
 static int get(struct sbx_store *store, const char *id, struct sbx_record *ret, struct sbx_err *err)
@@ -210,7 +173,7 @@ static int page(struct sbx_store *store, const char *after, int n, struct sbx_re
     sqlite3_stmt *stmt = use(store, SBX_SQLITE_PAGE, err);
     if (!stmt)
         return -1;
-    bind_text(stmt, 1, after);
+    sbx_sqlite_bind(stmt, 1, after);
     sqlite3_bind_int(stmt, 2, n);
     int got = 0, failed = 0;
     while (failed == 0 && got < n && sqlite3_step(stmt) == SQLITE_ROW)
@@ -225,129 +188,14 @@ static int count(struct sbx_store *store, const char *owner, int64_t *ret, struc
     sqlite3_stmt *stmt = use(store, SBX_SQLITE_COUNT, err);
     if (!stmt)
         return -1;
-    bind_text(stmt, 1, owner);
+    sbx_sqlite_bind(stmt, 1, owner);
     *ret = sqlite3_step(stmt) == SQLITE_ROW ? sqlite3_column_int64(stmt, 0) : 0;
     return sqlite3_reset(stmt) == SQLITE_OK ? 0 : sbx_sqlite_fail(self(store), err);
-}
-
-static int set_ready(struct sbx_store *store, const struct sbx_record *record, struct sbx_err *err)
-{
-    sqlite3_stmt *stmt = use(store, SBX_SQLITE_READY, err);
-    if (!stmt)
-        return -1;
-    bind_text(stmt, 1, record->id);
-    bind_text(stmt, 2, record->container);
-    bind_text(stmt, 3, record->helper);
-    bind_text(stmt, 4, record->volume);
-    sqlite3_bind_int64(stmt, 5, record->used_ms);
-    sqlite3_bind_int64(stmt, 6, record->expires_ms);
-    int changed = run(store, stmt, err);
-    return changed == 0 ? not_found(err) : changed < 0 ? -1 : 0;
-}
-
-static int set_seeded(struct sbx_store *store, const char *id, struct sbx_err *err)
-{
-    int changed = run_id(store, SBX_SQLITE_SEEDED, id, err);
-    if (changed != 0)
-        return changed < 0 ? -1 : 0;
-    struct sbx_record record;
-    sbx_record_init(&record);
-    int got = get(store, id, &record, err);
-    bool seeded = record.state == SBX_SESSION_READY && record.seeded;
-    sbx_record_done(&record);
-    if (got < 0)
-        return -1;
-    return seeded ? sbx_err_set(err, SBX_ERR_CONFLICT, "Session already seeded") : not_found(err);
-}
-
-/* A change of state that notes the time. */
-static int set_state(struct sbx_store *store, enum sbx_sqlite_stmt which, const char *id, struct sbx_err *err)
-{
-    sqlite3_stmt *stmt = use(store, which, err);
-    if (!stmt)
-        return -1;
-    bind_text(stmt, 1, id);
-    sqlite3_bind_int64(stmt, 2, sbx_wall_ms());
-    int changed = run(store, stmt, err);
-    return changed == 0 ? not_found(err) : changed < 0 ? -1 : 0;
-}
-
-static int set_closing(struct sbx_store *store, const char *id, struct sbx_err *err)
-{
-    return set_state(store, SBX_SQLITE_CLOSING, id, err);
-}
-
-static int set_stopped(struct sbx_store *store, const char *id, struct sbx_err *err)
-{
-    return set_state(store, SBX_SQLITE_STOPPED, id, err);
-}
-
-static int set_resumed(struct sbx_store *store, const char *id, struct sbx_err *err)
-{
-    return set_state(store, SBX_SQLITE_RESUMED, id, err);
-}
-
-static int update(struct sbx_store *store, const struct sbx_record *record, struct sbx_err *err)
-{
-    sqlite3_stmt *stmt = use(store, SBX_SQLITE_UPDATE, err);
-    if (!stmt)
-        return -1;
-    bind_text(stmt, 1, record->id);
-    bind_text(stmt, 2, record->labels);
-    sqlite3_bind_int64(stmt, 3, record->idle_ms);
-    sqlite3_bind_int64(stmt, 4, record->expires_ms);
-    sqlite3_bind_int64(stmt, 5, record->used_ms);
-    int changed = run(store, stmt, err);
-    return changed == 0 ? not_found(err) : changed < 0 ? -1 : 0;
-}
-
-static int touch(struct sbx_store *store, const char *id, int64_t now_ms, int64_t lazy_ms,
-                 struct sbx_err *err)
-{
-    sqlite3_stmt *stmt = use(store, SBX_SQLITE_TOUCH, err);
-    if (!stmt)
-        return -1;
-    bind_text(stmt, 1, id);
-    sqlite3_bind_int64(stmt, 2, now_ms);
-    sqlite3_bind_int64(stmt, 3, lazy_ms);
-    return run(store, stmt, err) < 0 ? -1 : 0;
 }
 
 static int delete_record(struct sbx_store *store, const char *id, struct sbx_err *err)
 {
     return run_id(store, SBX_SQLITE_DELETE, id, err) < 0 ? -1 : 0;
-}
-
-static int lease(struct sbx_store *store, const char *name, const char *holder, int64_t ttl_ms,
-                 struct sbx_err *err)
-{
-    sqlite3_stmt *stmt = use(store, SBX_SQLITE_LEASE, err);
-    if (!stmt)
-        return -1;
-    int64_t now = sbx_now_ms();
-    bind_text(stmt, 1, name);
-    bind_text(stmt, 2, holder);
-    sqlite3_bind_int64(stmt, 3, now);
-    sqlite3_bind_int64(stmt, 4, now + ttl_ms);
-    int changed = run(store, stmt, err);
-    return changed > 0 ? 1 : changed;
-}
-
-/* A lease of its own, renewed by whoever asks: only a write shows that writing works, a full disk included.
- */
-static int ping(struct sbx_store *store, struct sbx_err *err)
-{
-    return lease(store, "ping", "ping", 1, err) < 0 ? -1 : 0;
-}
-
-static int lease_release(struct sbx_store *store, const char *name, const char *holder, struct sbx_err *err)
-{
-    sqlite3_stmt *stmt = use(store, SBX_SQLITE_LEASE_RELEASE, err);
-    if (!stmt)
-        return -1;
-    bind_text(stmt, 1, name);
-    bind_text(stmt, 2, holder);
-    return run(store, stmt, err) < 0 ? -1 : 0;
 }
 
 static int try_lock(struct sbx_store *store, struct sbx_lock *lock, struct sbx_err *err)
@@ -368,18 +216,18 @@ static void close_store(struct sbx_store *store)
 
 static const struct sbx_store_ops ops = {
     .close = close_store,
-    .ping = ping,
+    .ping = sbx_sqlite_ping,
     .insert = insert,
     .get = get,
     .find_key = find_key,
     .count = count,
-    .set_ready = set_ready,
-    .set_seeded = set_seeded,
-    .set_closing = set_closing,
-    .set_stopped = set_stopped,
-    .set_resumed = set_resumed,
-    .update = update,
-    .touch = touch,
+    .set_ready = sbx_sqlite_set_ready,
+    .set_seeded = sbx_sqlite_set_seeded,
+    .set_closing = sbx_sqlite_set_closing,
+    .set_stopped = sbx_sqlite_set_stopped,
+    .set_resumed = sbx_sqlite_set_resumed,
+    .update = sbx_sqlite_update,
+    .touch = sbx_sqlite_touch,
     .delete = delete_record,
     .pool_add = sbx_sqlite_pool_add,
     .pool_ready = sbx_sqlite_pool_ready,
@@ -390,8 +238,8 @@ static const struct sbx_store_ops ops = {
     .page = page,
     .try_lock = try_lock,
     .unlock = unlock,
-    .lease = lease,
-    .lease_release = lease_release,
+    .lease = sbx_sqlite_lease,
+    .lease_release = sbx_sqlite_lease_release,
 };
 
 struct sbx_store *sbx_store_open_embedded(const struct sbx_store_options *options, struct sbx_err *err)

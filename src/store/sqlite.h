@@ -56,7 +56,28 @@ sqlite3_stmt *sbx_sqlite_use(struct sbx_sqlite *store, enum sbx_sqlite_stmt whic
  * must have been reset. Returns -1. */
 int sbx_sqlite_fail(struct sbx_sqlite *store, struct sbx_err *err);
 
-/* The operations of sqlite_pool.c, see struct sbx_store_ops. */
+/* Run a write and reset it: rows changed, or -1. */
+int sbx_sqlite_run(struct sbx_store *store, sqlite3_stmt *stmt, struct sbx_err *err) SBX_MUST_CHECK;
+
+/* Bound text is borrowed until the statement has run; NULL binds NULL. */
+void sbx_sqlite_bind(sqlite3_stmt *stmt, int param, const char *text);
+
+/* The operations of sqlite_state.c, see struct sbx_store_ops. */
+int sbx_sqlite_set_ready(struct sbx_store *store, const struct sbx_record *record, struct sbx_err *err);
+int sbx_sqlite_set_seeded(struct sbx_store *store, const char *id, struct sbx_err *err);
+int sbx_sqlite_set_closing(struct sbx_store *store, const char *id, struct sbx_err *err);
+int sbx_sqlite_set_stopped(struct sbx_store *store, const char *id, struct sbx_err *err);
+int sbx_sqlite_set_resumed(struct sbx_store *store, const char *id, struct sbx_err *err);
+int sbx_sqlite_update(struct sbx_store *store, const struct sbx_record *record, struct sbx_err *err);
+int sbx_sqlite_touch(struct sbx_store *store, const char *id, int64_t now_ms, int64_t lazy_ms,
+                     struct sbx_err *err);
+int sbx_sqlite_lease(struct sbx_store *store, const char *name, const char *holder, int64_t ttl_ms,
+                     struct sbx_err *err);
+int sbx_sqlite_lease_release(struct sbx_store *store, const char *name, const char *holder,
+                             struct sbx_err *err);
+int sbx_sqlite_ping(struct sbx_store *store, struct sbx_err *err);
+
+/* The operations of sqlite_pool.c, likewise. */
 int sbx_sqlite_pool_add(struct sbx_store *store, const struct sbx_record *record, int target,
                         struct sbx_err *err);
 int sbx_sqlite_pool_ready(struct sbx_store *store, const struct sbx_record *record, struct sbx_err *err);

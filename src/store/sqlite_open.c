@@ -237,3 +237,17 @@ void sbx_sqlite_stop(struct sbx_sqlite *store)
 {
     close_database(store);
 }
+
+int sbx_sqlite_run(struct sbx_store *store, sqlite3_stmt *stmt, struct sbx_err *err)
+{
+    struct sbx_sqlite *self = (struct sbx_sqlite *)store;
+    (void)sqlite3_step(stmt);
+    if (sqlite3_reset(stmt) != SQLITE_OK) /* what step failed with */
+        return sbx_sqlite_fail(self, err);
+    return sqlite3_changes(self->db);
+}
+
+void sbx_sqlite_bind(sqlite3_stmt *stmt, int param, const char *text)
+{
+    sqlite3_bind_text(stmt, param, text, -1, SQLITE_STATIC);
+}

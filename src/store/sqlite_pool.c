@@ -32,37 +32,22 @@ static struct sbx_sqlite *self(struct sbx_store *store)
     return (struct sbx_sqlite *)store;
 }
 
-/* Bound text is borrowed until the statement has run. */
-static void bind_text(sqlite3_stmt *stmt, int param, const char *text)
-{
-    sqlite3_bind_text(stmt, param, text, -1, SQLITE_STATIC);
-}
-
-/* Run a write: rows changed, or -1. */
-static int run(struct sbx_store *store, sqlite3_stmt *stmt, struct sbx_err *err)
-{
-    (void)sqlite3_step(stmt);
-    if (sqlite3_reset(stmt) != SQLITE_OK)
-        return sbx_sqlite_fail(self(store), err);
-    return sqlite3_changes(self(store)->db);
-}
-
 int sbx_sqlite_pool_add(struct sbx_store *store, const struct sbx_record *record, int target,
                         struct sbx_err *err)
 {
     sqlite3_stmt *stmt = sbx_sqlite_use(self(store), SBX_SQLITE_POOL_ADD, add, err);
     if (!stmt)
         return -1;
-    bind_text(stmt, 1, record->id);
-    bind_text(stmt, 2, record->replica);
+    sbx_sqlite_bind(stmt, 1, record->id);
+    sbx_sqlite_bind(stmt, 2, record->replica);
     sqlite3_bind_int64(stmt, 3, record->worker_pid);
-    bind_text(stmt, 4, record->image);
+    sbx_sqlite_bind(stmt, 4, record->image);
     sqlite3_bind_int(stmt, 5, record->extract_patch);
     sqlite3_bind_int64(stmt, 6, record->created_ms);
-    bind_text(stmt, 7, record->options);
-    bind_text(stmt, 8, record->pool);
+    sbx_sqlite_bind(stmt, 7, record->options);
+    sbx_sqlite_bind(stmt, 8, record->pool);
     sqlite3_bind_int(stmt, 9, target);
-    return run(store, stmt, err);
+    return sbx_sqlite_run(store, stmt, err);
 }
 
 int sbx_sqlite_pool_ready(struct sbx_store *store, const struct sbx_record *record, struct sbx_err *err)
@@ -70,11 +55,11 @@ int sbx_sqlite_pool_ready(struct sbx_store *store, const struct sbx_record *reco
     sqlite3_stmt *stmt = sbx_sqlite_use(self(store), SBX_SQLITE_POOL_READY, ready, err);
     if (!stmt)
         return -1;
-    bind_text(stmt, 1, record->id);
-    bind_text(stmt, 2, record->container);
-    bind_text(stmt, 3, record->helper);
-    bind_text(stmt, 4, record->volume);
-    int changed = run(store, stmt, err);
+    sbx_sqlite_bind(stmt, 1, record->id);
+    sbx_sqlite_bind(stmt, 2, record->container);
+    sbx_sqlite_bind(stmt, 3, record->helper);
+    sbx_sqlite_bind(stmt, 4, record->volume);
+    int changed = sbx_sqlite_run(store, stmt, err);
     if (changed == 0)
         return sbx_err_set(err, SBX_ERR_NOT_FOUND, "the pool's entry %s is gone", record->id);
     return changed < 0 ? -1 : 0;
@@ -92,19 +77,19 @@ int sbx_sqlite_pool_claim(struct sbx_store *store, const char *pool, struct sbx_
     sqlite3_stmt *stmt = sbx_sqlite_use(self(store), SBX_SQLITE_POOL_CLAIM, claim, err);
     if (!stmt)
         return -1;
-    bind_text(stmt, 1, pool);
-    bind_text(stmt, 2, record->owner);
-    bind_text(stmt, 3, record->replica);
+    sbx_sqlite_bind(stmt, 1, pool);
+    sbx_sqlite_bind(stmt, 2, record->owner);
+    sbx_sqlite_bind(stmt, 3, record->replica);
     sqlite3_bind_int64(stmt, 4, record->worker_pid);
-    bind_text(stmt, 5, record->image);
+    sbx_sqlite_bind(stmt, 5, record->image);
     sqlite3_bind_int64(stmt, 6, record->created_ms);
     sqlite3_bind_int64(stmt, 7, record->used_ms);
-    bind_text(stmt, 8, record->options); /* NULL binds NULL */
-    bind_text(stmt, 9, record->labels);
+    sbx_sqlite_bind(stmt, 8, record->options); /* NULL binds NULL */
+    sbx_sqlite_bind(stmt, 9, record->labels);
     sqlite3_bind_int64(stmt, 10, record->idle_ms);
     sqlite3_bind_int64(stmt, 11, record->expires_ms);
-    bind_text(stmt, 12, record->key);
-    bind_text(stmt, 13, record->body);
+    sbx_sqlite_bind(stmt, 12, record->key);
+    sbx_sqlite_bind(stmt, 13, record->body);
     bool found = sqlite3_step(stmt) == SQLITE_ROW;
     struct sbx_record got = {.options = NULL};
     if (found) {
@@ -130,8 +115,8 @@ int sbx_sqlite_pool_drop(struct sbx_store *store, const char *id, struct sbx_err
     sqlite3_stmt *stmt = sbx_sqlite_use(self(store), SBX_SQLITE_POOL_DROP, drop, err);
     if (!stmt)
         return -1;
-    bind_text(stmt, 1, id);
-    return run(store, stmt, err);
+    sbx_sqlite_bind(stmt, 1, id);
+    return sbx_sqlite_run(store, stmt, err);
 }
 
 int sbx_sqlite_wish(struct sbx_store *store, const char *wish, double at, struct sbx_err *err)
@@ -139,9 +124,9 @@ int sbx_sqlite_wish(struct sbx_store *store, const char *wish, double at, struct
     sqlite3_stmt *stmt = sbx_sqlite_use(self(store), SBX_SQLITE_WISH, wish_sql, err);
     if (!stmt)
         return -1;
-    bind_text(stmt, 1, wish);
+    sbx_sqlite_bind(stmt, 1, wish);
     sqlite3_bind_double(stmt, 2, at);
-    return run(store, stmt, err) < 0 ? -1 : 0;
+    return sbx_sqlite_run(store, stmt, err) < 0 ? -1 : 0;
 }
 
 int sbx_sqlite_wishes(struct sbx_store *store, double least, struct sbx_wish *out, int limit,
@@ -151,7 +136,7 @@ int sbx_sqlite_wishes(struct sbx_store *store, double least, struct sbx_wish *ou
     if (!stmt)
         return -1;
     sqlite3_bind_double(stmt, 1, least);
-    if (run(store, stmt, err) < 0)
+    if (sbx_sqlite_run(store, stmt, err) < 0)
         return -1;
     stmt = sbx_sqlite_use(self(store), SBX_SQLITE_WISHES, wishes_sql, err);
     if (!stmt)

@@ -38,6 +38,11 @@ void sbx_store_close(struct sbx_store *store)
         store->ops->close(store);
 }
 
+int sbx_store_not_found(struct sbx_err *err)
+{
+    return sbx_err_set(err, SBX_ERR_NOT_FOUND, "Session not found or already closed");
+}
+
 int sbx_store_ping(struct sbx_store *store, struct sbx_err *err)
 {
     return store->ops->ping(store, err);
