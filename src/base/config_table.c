@@ -1,175 +1,7 @@
-/* The one table of settings, and what its texts must look like. */
+/* The one table of settings. */
 #include "base/config_table.h"
 
-#include <arpa/inet.h>
-#include <ctype.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/un.h>
-
-#include "sandboxd/base/dsn.h"
-#include "sandboxd/base/pool_list.h"
-#include "sandboxd/base/redis_url.h"
-
-static bool only(const char *value, const char *allowed)
-{
-    return value[strspn(value, allowed)] == '\0';
-}
-
-#define DIGITS   "0123456789"
-#define LOWER    "abcdefghijklmnopqrstuvwxyz"
-#define UPPER    "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-#define ALNUM    LOWER UPPER DIGITS
-#define MAX_NAME 63
-
-static void strip_slashes(char *value)
-{
-    size_t n = strlen(value);
-    while (n > 0 && value[n - 1] == '/')
-        value[--n] = '\0';
-}
-
-static bool check_api_key(char *value)
-{
-    size_t n = strlen(value);
-    for (size_t i = 0; i < n; i++) {
-        if (value[i] < ' ' || value[i] > '~')
-            return false;
-    }
-    return n >= 1 && n <= 512 && value[0] != ' ' && value[n - 1] != ' ';
-}
-
-/* Nothing that a web server would normalise away: "//", "/./", "/../". */
-static bool check_base_path(char *value)
-{
-    if (value[0] != '/' || !only(value, ALNUM "/_.-"))
-        return false;
-    strip_slashes(value);
-    for (const char *at = value; *at; at += strcspn(at, "/")) {
-        size_t n = strcspn(++at, "/");
-        if (n == 0 || (n == 1 && at[0] == '.') || (n == 2 && at[0] == '.' && at[1] == '.'))
-            return false;
-    }
-    return true;
-}
-
-static bool check_dsn(char *value)
-{
-    struct sbx_dsn dsn;
-    struct sbx_err ignored = SBX_ERR_INIT;
-    return sbx_dsn_parse(value, &dsn, &ignored) == 0;
-}
-
-static bool check_runtime(char *value)
-{
-    return only(value, LOWER DIGITS "._-") && strlen(value) <= MAX_NAME;
-}
-
-static bool check_replica(char *value)
-{
-    return only(value, ALNUM "._-") && strlen(value) <= MAX_NAME;
-}
-
-static bool check_redis_url(char *value)
-{
-    struct sbx_redis_url url;
-    struct sbx_err ignored = SBX_ERR_INIT;
-    int rc = sbx_redis_url_parse(value, &url, &ignored);
-    explicit_bzero(&url, sizeof(url));
-    return rc == 0;
-}
-
-static bool check_image(char *value)
-{
-    return only(value, ALNUM "._-/:@") && isalnum((unsigned char)value[0]) && strlen(value) < 512;
-}
-
-static bool check_pool(char *value)
-{
-    struct sbx_pool_want wants[SBX_POOL_WANTS];
-    int automatic;
-    return sbx_pool_list_parse(value, wants, &automatic) >= 0;
-}
-
-/* Host names as in RFC 1123. The last label is not all digits: that would be a mistyped address. */
-static bool is_host_name(const char *value)
-{
-    const char *at = value;
-    size_t n = 0;
-    if (strlen(value) > 253)
-        return false;
-    for (;; at++) {
-        n = strspn(at, ALNUM "-");
-        if (n == 0 || n > MAX_NAME || at[0] == '-' || at[n - 1] == '-')
-            return false;
-        if (at[n] == '\0')
-            return strspn(at, DIGITS) < n;
-        if (at[n] != '.')
-            return false;
-        at += n;
-    }
-}
-
-static bool check_host(char *value)
-{
-    struct in6_addr address;
-    return inet_pton(AF_INET, value, &address) == 1 || inet_pton(AF_INET6, value, &address) == 1 ||
-           is_host_name(value);
-}
-
-static bool check_docker_host(char *value)
-{
-    if (strncmp(value, "unix:///", 8) == 0)
-        return value[8] && strlen(value + 7) < sizeof(((struct sockaddr_un *)0)->sun_path);
-    if (strncmp(value, "tcp://", 6) != 0)
-        return false;
-    const char *host = value + 6;
-    const char *colon = strrchr(host, ':');
-    return colon && colon > host && only(host, ALNUM ".:[]-") && colon[1] && strlen(colon + 1) <= 5 &&
-           only(colon + 1, DIGITS);
-}
-
-/* host:port, an IPv6 address in brackets. */
-static bool check_listen(char *value)
-{
-    char host[256];
-    struct in6_addr address;
-    char *colon = strrchr(value, ':');
-    size_t n = colon ? (size_t)(colon - value) : 0;
-    if (n == 0 || n >= sizeof(host) || !only(colon + 1, DIGITS) || strlen(colon + 1) > 5)
-        return false;
-    long port = strtol(colon + 1, NULL, 10);
-    if (port < 1 || port > 65535)
-        return false;
-    memcpy(host, value, n);
-    host[n] = '\0';
-    if (host[0] != '[')
-        return !strchr(host, ':') && check_host(host);
-    if (host[n - 1] != ']')
-        return false;
-    host[n - 1] = '\0';
-    return inet_pton(AF_INET6, host + 1, &address) == 1;
-}
-
-static bool check_path(char *value)
-{
-    if (value[0] != '/')
-        return false;
-    strip_slashes(value);
-    return value[0] == '/';
-}
-
-/* Patterns of names: what has a slash would never match. */
-static bool check_names(char *value)
-{
-    return !strpbrk(value, "/\r\n") && strlen(value) < 4096;
-}
-
-/* Caches, build output and what version control and editors keep: nobody's source. */
-#define PRUNE_DIRS                                                                                           \
-    ".git,.hg,.svn,.idea,.vs,__pycache__,.ruff_cache,.mypy_cache,.pytest_cache,.pyre,.pytype,.hypothesis,"   \
-    ".ipynb_checkpoints,*.egg-info,.eggs,.next,.nuxt,.svelte-kit,.turbo,.parcel-cache,.angular,.vite,"       \
-    ".astro,.docusaurus,.cache,.phpunit.cache,.gradle,target,obj"
 
 #define NAME(suffix) "DAIV_SANDBOX_" suffix
 #define FIELD(name)  .offset = offsetof(struct sbx_config, name)
@@ -186,17 +18,23 @@ static bool check_names(char *value)
 #define DAY  (24 * HOUR)
 #define GIB  (INT64_C(1) << 30)
 
+/* Caches, build output and what version control and editors keep: nobody's source. */
+#define PRUNE_DIRS                                                                                           \
+    ".git,.hg,.svn,.idea,.vs,__pycache__,.ruff_cache,.mypy_cache,.pytest_cache,.pyre,.pytype,.hypothesis,"   \
+    ".ipynb_checkpoints,*.egg-info,.eggs,.next,.nuxt,.svelte-kit,.turbo,.parcel-cache,.angular,.vite,"       \
+    ".astro,.docusaurus,.cache,.phpunit.cache,.gradle,target,obj"
+
 const struct sbx_setting sbx_settings[] = {
-    {NAME("API_KEY"), TEXT, FIELD(api_key), .check = check_api_key, .secret = true,
+    {NAME("API_KEY"), TEXT, FIELD(api_key), .check = sbx_check_api_key, .secret = true,
      .otherwise = "required, unless there is an API_KEYS_FILE",
      .allowed = "1 to 512 printable ASCII characters without a blank at either end",
      .description = "The key that clients send as X-API-Key. Its client is named \"default\"."},
-    {NAME("API_V1_STR"), TEXT, FIELD(api_v1_str), .initial = "/api/v1", .check = check_base_path,
+    {NAME("API_V1_STR"), TEXT, FIELD(api_v1_str), .initial = "/api/v1", .check = sbx_check_base_path,
      .allowed = "a path that starts with / and has only letters, digits and _ . - / in it",
      .description = "Base path of the API; the routes are at the root as well."},
     {NAME("ENVIRONMENT"), CHOICE("local production"), FIELD(environment), .initial = "production",
      .description = "Kind of deployment, for reports and logs."},
-    {NAME("SENTRY_DSN"), TEXT, FIELD(sentry_dsn), .check = check_dsn, .secret = true,
+    {NAME("SENTRY_DSN"), TEXT, FIELD(sentry_dsn), .check = sbx_check_dsn, .secret = true,
      .allowed = "a DSN: http(s)://key@host[:port]/[path/]project",
      .description = "Sentry project that failed requests and crashed processes are reported to."},
     {NAME("SENTRY_ENABLE_LOGS"), BOOL, FIELD(sentry_enable_logs),
@@ -209,7 +47,7 @@ const struct sbx_setting sbx_settings[] = {
                     "stacks are sent."},
     {NAME("SENTRY_SEND_DEFAULT_PII"), BOOL, FIELD(sentry_send_default_pii),
      .description = "Let reports carry client addresses, clients' names and request paths."},
-    {NAME("RUNTIME"), TEXT, FIELD(runtime), .initial = "runc", .check = check_runtime,
+    {NAME("RUNTIME"), TEXT, FIELD(runtime), .initial = "runc", .check = sbx_check_runtime,
      .allowed = "runc, runsc or another runtime that dockerd knows, of a-z 0-9 . _ -",
      .description = "Container runtime of the sessions; runsc is gVisor."},
     {NAME("RUN_UID"), INT(1, INT32_MAX - 1), FIELD(run_uid), .initial = "1000",
@@ -218,7 +56,7 @@ const struct sbx_setting sbx_settings[] = {
      .description = "Group id that commands run under; never root."},
     {NAME("COMMAND_TIMEOUT"), SECONDS(0, 30 * DAY), FIELD(command_timeout_ms), .initial = "0",
      .description = "Longest time of a command whose request names none; 0: no limit."},
-    {NAME("REDIS_URL"), TEXT, FIELD(redis_url), .check = check_redis_url, .secret = true,
+    {NAME("REDIS_URL"), TEXT, FIELD(redis_url), .check = sbx_check_redis_url, .secret = true,
      .otherwise = "embedded store",
      .allowed =
          "redis://[user:password@]host[:port][/database] or unix://[user:password@]/path[?db=database]; not "
@@ -230,16 +68,16 @@ const struct sbx_setting sbx_settings[] = {
      .description = "How long a request waits for a busy session before it gets 409."},
     {NAME("SESSION_LOCK_REFRESH_SECONDS"), SECONDS(10, DAY), FIELD(session_lock_refresh_ms),
      .initial = "30.0", .description = "How often a held lock is refreshed; less than its life."},
-    {NAME("GIT_IMAGE"), TEXT, FIELD(git_image), .initial = "alpine/git:2.52.0", .check = check_image,
+    {NAME("GIT_IMAGE"), TEXT, FIELD(git_image), .initial = "alpine/git:2.52.0", .check = sbx_check_image,
      .allowed = "an image reference", .description = "Image with git that patches are made with."},
-    {NAME("HOST"), TEXT, FIELD(host), .initial = "0.0.0.0", .check = check_host,
+    {NAME("HOST"), TEXT, FIELD(host), .initial = "0.0.0.0", .check = sbx_check_host,
      .allowed = "an IP address or a host name", .description = "Address that nginx listens on."},
     {NAME("PORT"), INT(1, 65535), FIELD(port), .initial = "8000",
      .description = "Port that nginx listens on."},
     {NAME("LOG_LEVEL"), CHOICE("DEBUG INFO WARNING ERROR CRITICAL"), FIELD(log_level), .initial = "INFO",
      .description = "Least severe log lines to write."},
 
-    {NAME("API_KEYS_FILE"), TEXT, FIELD(api_keys_file), .check = check_path,
+    {NAME("API_KEYS_FILE"), TEXT, FIELD(api_keys_file), .check = sbx_check_path,
      .allowed = "an absolute path other than /",
      .description =
          "File of further clients, a line each: name:hash[:limits], the hash as --hash-key prints it. "
@@ -247,26 +85,26 @@ const struct sbx_setting sbx_settings[] = {
     {NAME("LOG_FORMAT"), CHOICE("text json"), FIELD(log_format), .initial = "text",
      .description = "Log lines as key=value pairs or as JSON objects."},
     {"DOCKER_HOST", TEXT, FIELD(docker_host), .initial = "unix:///var/run/docker.sock",
-     .check = check_docker_host, .allowed = "unix:///path or tcp://host:port",
+     .check = sbx_check_docker_host, .allowed = "unix:///path or tcp://host:port",
      .description = "Where dockerd listens."},
-    {NAME("DOCKER_CONFIG"), TEXT, FIELD(docker_config), .check = check_path,
+    {NAME("DOCKER_CONFIG"), TEXT, FIELD(docker_config), .check = sbx_check_path,
      .allowed = "an absolute path other than /",
      .description =
          "Docker config.json whose auths are the credentials for private registries. Read at start "
          "and at SIGHUP."},
-    {NAME("HOME"), TEXT, FIELD(home), .initial = "/var/lib/sandboxd", .check = check_path,
+    {NAME("HOME"), TEXT, FIELD(home), .initial = "/var/lib/sandboxd", .check = sbx_check_path,
      .allowed = "an absolute path other than /",
      .description =
          "Directory for sockets and pid files (run/) and for the database, locks and spool files (state/)."},
-    {NAME("USER"), TEXT, FIELD(user), .check = check_replica, .otherwise = "who starts it",
+    {NAME("USER"), TEXT, FIELD(user), .check = sbx_check_replica, .otherwise = "who starts it",
      .allowed = "1 to 63 letters, digits and . _ -",
      .description =
          "User that workers and janitor run as when the service is started by root; it needs the group of "
          "dockerd's socket."},
-    {NAME("METRICS_LISTEN"), TEXT, FIELD(metrics_listen), .check = check_listen,
+    {NAME("METRICS_LISTEN"), TEXT, FIELD(metrics_listen), .check = sbx_check_listen,
      .allowed = "host:port, such as 127.0.0.1:9464 or [::1]:9464",
      .description = "Where nginx shows /-/metrics/ to Prometheus, without a key; unset: nowhere."},
-    {NAME("REPLICA"), TEXT, FIELD(replica), .check = check_replica, .otherwise = "host name",
+    {NAME("REPLICA"), TEXT, FIELD(replica), .check = sbx_check_replica, .otherwise = "host name",
      .allowed = "1 to 63 letters, digits and . _ -",
      .description = "Name of this replica; each has its own."},
     {NAME("AGENT"), TEXT, FIELD(agent), .otherwise = "beside the program, else in libexec",
@@ -292,7 +130,7 @@ const struct sbx_setting sbx_settings[] = {
                     "finished."},
     {NAME("WORKER_REQUESTS"), INT(1, 1000000000), FIELD(worker_requests), .initial = "10000",
      .units = "requests", .description = "A worker is replaced after that many."},
-    {NAME("WARM_POOL"), TEXT, FIELD(warm_pool), .check = check_pool, .otherwise = "no pool",
+    {NAME("WARM_POOL"), TEXT, FIELD(warm_pool), .check = sbx_check_pool, .otherwise = "no pool",
      .allowed = "IMAGE=COUNT[;patch][;network] or auto=COUNT, separated by commas, each count from 1 to 256",
      .description =
          "Sessions made in advance, so many of each image for all replicas together, and with auto "
@@ -313,7 +151,7 @@ const struct sbx_setting sbx_settings[] = {
      .description = "Output kept of a command whose request names no limit: its head and its tail."},
     {NAME("MAX_FILE_BYTES"), SIZE(1024, 1024 * GIB), FIELD(max_file_bytes), .initial = "4G",
      .description = "Largest file, or archive of a directory, that is transferred as such."},
-    {NAME("FS_PRUNE_DIRS"), TEXT, FIELD(fs_prune_dirs), .initial = PRUNE_DIRS, .check = check_names,
+    {NAME("FS_PRUNE_DIRS"), TEXT, FIELD(fs_prune_dirs), .initial = PRUNE_DIRS, .check = sbx_check_names,
      .allowed = "names or patterns of directories, with commas between them",
      .description = "Directories that grep and glob leave out, at any depth."},
     {NAME("FS_TIMEOUT_SECONDS"), SECONDS(100, HOUR), FIELD(fs_timeout_ms), .initial = "60",

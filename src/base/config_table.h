@@ -36,6 +36,13 @@ struct sbx_setting {
     const char *description;
 };
 
+/* Checks of the table, see struct sbx_setting. */
+bool sbx_check_api_key(char *value), sbx_check_base_path(char *value), sbx_check_dsn(char *value),
+    sbx_check_runtime(char *value), sbx_check_replica(char *value), sbx_check_redis_url(char *value),
+    sbx_check_image(char *value), sbx_check_pool(char *value), sbx_check_host(char *value),
+    sbx_check_docker_host(char *value), sbx_check_listen(char *value), sbx_check_path(char *value),
+    sbx_check_names(char *value);
+
 extern const struct sbx_setting sbx_settings[];
 extern const size_t sbx_settings_count;
 
