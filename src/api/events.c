@@ -47,7 +47,9 @@ int sbx_events_start(struct sbx_events *events, struct sbx_err *err)
     const char *type = events->form == SBX_STREAM_SSE ? "text/event-stream" : "application/x-ndjson";
     struct sbx_err failure = SBX_ERR_INIT;
     events->started = true;
-    events->sent_ms = sbx_now_ms();
+    /* nginx passes a head on with what follows it: a stream that begins with silence sends a keepalive at
+     * once. */
+    events->sent_ms = sbx_now_ms() - events->call->engine->config->keepalive_ms;
     if (sbx_answer_stream(events->call->request, type, &failure) == 0)
         return 0;
     return forgive(events, &failure, err);

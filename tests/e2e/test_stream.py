@@ -43,6 +43,17 @@ def test_the_head_of_a_stream(shared, stack):
         assert "content-length" not in response.headers and response.headers["x-request-id"]
 
 
+@pytest.mark.parametrize("accept", ["text/event-stream", "application/x-ndjson"])
+def test_a_silent_command_s_follower_learns_at_once_that_it_follows(shared, stack, accept):
+    job = Exec(shared, "sleep 1000")
+    begun = time.monotonic()
+    with stack.http.stream("GET", job.path + "stream/", headers={"Accept": accept}) as response:
+        assert response.status_code == 200
+        assert b"keepalive" in next(response.iter_raw())
+    assert time.monotonic() - begun < 5
+    job.cancel()
+
+
 def test_the_channels_are_told_apart(shared):
     job = Exec(shared, "echo a; sleep 0.2; echo b >&2; sleep 0.2; echo c")
     job.ended()
