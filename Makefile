@@ -40,7 +40,7 @@ UNITBIN   := $(UNITSRC:tests/unit/%.c=$(B)/unit/%)
 UNITHELP  := $(patsubst %.c,$(B)/%.o,$(filter-out $(UNITSRC),$(wildcard tests/unit/*.c)))
 
 .DEFAULT_GOAL := all
-.PHONY: all up down demo reload units check check-unit check-e2e check-fault lint fuzz fuzz-api bench clean install dist
+.PHONY: all up down demo reload units check check-unit check-e2e check-fault lint fuzz fuzz-api bench bench-check clean install dist
 .SECONDARY:
 
 all: $(B)/sandboxd $(B)/sandboxd-agent
@@ -120,6 +120,9 @@ check-fault: all
 
 up down demo reload bench check lint:
 	@scripts/$@
+
+bench-check:
+	@scripts/bench --check
 
 check-e2e: all
 	@DOCKER_HOST=$$(scripts/dockerd start check-e2e) && export DOCKER_HOST && scripts/images && \
