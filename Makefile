@@ -81,6 +81,9 @@ $(B)/unit/%: $(B)/tests/unit/%.o $(UNITHELP) $(SUPPORT) $(B)/libsandboxd.a
 	@echo "  LD    $@"
 	$(Q)$(CC) $(CFLAGS) $(LINKFLAGS) -o $@ $^ $(DEPLIBS) -lcmocka
 
+# the processes are no library either
+$(B)/unit/test_admission: $(B)/obj/sandboxd/admission.o
+
 units: all $(UNITBIN)
 
 check-unit: units
