@@ -115,7 +115,8 @@ static int render(const struct sbx_config *config, const char *path)
     char seed_bytes[24];
     snprintf(seed_bytes, sizeof(seed_bytes), "%lld", (long long)config->max_seed_bytes + SEED_FRAME);
     char admitted[24];
-    snprintf(admitted, sizeof(admitted), "%lld", (long long)(config->max_workers + config->max_queued));
+    snprintf(admitted, sizeof(admitted), "%lld",
+             (long long)config->max_workers + (long long)config->max_queued);
     const char *const extra[][2] = {{"LISTEN", listen},
                                     {"ADMITTED", admitted},
                                     {"HOME", config->home},

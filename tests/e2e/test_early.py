@@ -558,6 +558,7 @@ def median_ms(fn, times=7):
     return statistics.median(took)
 
 
+@pytest.mark.plain  # it measures
 def test_what_an_ephemeral_run_costs(create, stack, capsys):
     http = stack.docker.http
     body = {"Image": DEBIAN, "Cmd": ["sleep", "100"], "HostConfig": {"NetworkMode": "none", "LogConfig": {"Type": "none"}}}

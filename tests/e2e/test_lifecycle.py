@@ -355,6 +355,7 @@ def test_replicas_give_one_session_for_a_key_and_see_its_limits_and_its_stop(mak
 # --- many at once ---
 
 
+@pytest.mark.plain  # most of its time is dockerd's
 def test_a_hundred_creates_at_twenty_in_parallel_leak_nothing(make_stack):
     stack = make_stack(MIN_WORKERS=8, SWEEP_SECONDS="0.5", ORPHAN_GRACE_SECONDS="2")
 

@@ -62,6 +62,7 @@ def test_an_ephemeral_session_with_patches_on_redis(make_replicas):
     eventually(lambda: nothing_left(one), 5)
 
 
+@pytest.mark.plain  # the same request a thousand times
 def test_a_stream_of_requests_alternates_between_two_replicas(make_replicas):
     stacks = make_replicas(2)
     session = stacks[0].create()
