@@ -109,6 +109,7 @@ def test_the_network_leads_nowhere(hostile):
 # --- taking everything there is ---
 
 
+@pytest.mark.costly
 def test_a_fork_bomb_ends_with_its_timeout(hostile):
     session = hostile()
     response = session.post(["bomb() { bomb | bomb & }; bomb; while :; do :; done 2>/dev/null"], timeout=3)
