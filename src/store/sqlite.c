@@ -56,16 +56,6 @@ static sqlite3_stmt *use(struct sbx_store *store, enum sbx_sqlite_stmt which, st
     return sbx_sqlite_use(self(store), which, sql[which], err);
 }
 
-/* Run a statement whose only parameter is an id. */
-static int run_id(struct sbx_store *store, enum sbx_sqlite_stmt which, const char *id, struct sbx_err *err)
-{
-    sqlite3_stmt *stmt = use(store, which, err);
-    if (!stmt)
-        return -1;
-    sbx_sqlite_bind(stmt, 1, id);
-    return sbx_sqlite_run(store, stmt, err);
-}
-
 static void copy_text(sqlite3_stmt *row, enum column column, char *out, size_t size)
 {
     const char *text = (const char *)sqlite3_column_text(row, column);
@@ -195,7 +185,7 @@ static int count(struct sbx_store *store, const char *owner, int64_t *ret, struc
 
 static int delete_record(struct sbx_store *store, const char *id, struct sbx_err *err)
 {
-    return run_id(store, SBX_SQLITE_DELETE, id, err) < 0 ? -1 : 0;
+    return sbx_sqlite_run_id(store, SBX_SQLITE_DELETE, sql[SBX_SQLITE_DELETE], id, err) < 0 ? -1 : 0;
 }
 
 static int try_lock(struct sbx_store *store, struct sbx_lock *lock, struct sbx_err *err)

@@ -59,6 +59,10 @@ int sbx_sqlite_fail(struct sbx_sqlite *store, struct sbx_err *err);
 /* Run a write and reset it: rows changed, or -1. */
 int sbx_sqlite_run(struct sbx_store *store, sqlite3_stmt *stmt, struct sbx_err *err) SBX_MUST_CHECK;
 
+/* The same for a statement whose only parameter is an id. */
+int sbx_sqlite_run_id(struct sbx_store *store, enum sbx_sqlite_stmt which, const char *sql, const char *id,
+                      struct sbx_err *err) SBX_MUST_CHECK;
+
 /* Bound text is borrowed until the statement has run; NULL binds NULL. */
 void sbx_sqlite_bind(sqlite3_stmt *stmt, int param, const char *text);
 

@@ -251,3 +251,13 @@ void sbx_sqlite_bind(sqlite3_stmt *stmt, int param, const char *text)
 {
     sqlite3_bind_text(stmt, param, text, -1, SQLITE_STATIC);
 }
+
+int sbx_sqlite_run_id(struct sbx_store *store, enum sbx_sqlite_stmt which, const char *sql, const char *id,
+                      struct sbx_err *err)
+{
+    sqlite3_stmt *stmt = sbx_sqlite_use((struct sbx_sqlite *)store, which, sql, err);
+    if (!stmt)
+        return -1;
+    sbx_sqlite_bind(stmt, 1, id);
+    return sbx_sqlite_run(store, stmt, err);
+}

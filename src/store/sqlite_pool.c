@@ -112,11 +112,7 @@ int sbx_sqlite_pool_claim(struct sbx_store *store, const char *pool, struct sbx_
 
 int sbx_sqlite_pool_drop(struct sbx_store *store, const char *id, struct sbx_err *err)
 {
-    sqlite3_stmt *stmt = sbx_sqlite_use(self(store), SBX_SQLITE_POOL_DROP, drop, err);
-    if (!stmt)
-        return -1;
-    sbx_sqlite_bind(stmt, 1, id);
-    return sbx_sqlite_run(store, stmt, err);
+    return sbx_sqlite_run_id(store, SBX_SQLITE_POOL_DROP, drop, id, err);
 }
 
 int sbx_sqlite_wish(struct sbx_store *store, const char *wish, double at, struct sbx_err *err)

@@ -43,18 +43,9 @@ int sbx_sqlite_set_ready(struct sbx_store *store, const struct sbx_record *recor
     return changed == 0 ? sbx_store_not_found(err) : changed < 0 ? -1 : 0;
 }
 
-static int write_seeded(struct sbx_store *store, const char *id, struct sbx_err *err)
-{
-    sqlite3_stmt *stmt = use(store, SBX_SQLITE_SEEDED, err);
-    if (!stmt)
-        return -1;
-    sbx_sqlite_bind(stmt, 1, id);
-    return sbx_sqlite_run(store, stmt, err);
-}
-
 int sbx_sqlite_set_seeded(struct sbx_store *store, const char *id, struct sbx_err *err)
 {
-    int changed = write_seeded(store, id, err);
+    int changed = sbx_sqlite_run_id(store, SBX_SQLITE_SEEDED, sql[SBX_SQLITE_SEEDED], id, err);
     if (changed != 0)
         return changed < 0 ? -1 : 0;
     struct sbx_record record;

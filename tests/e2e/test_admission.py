@@ -208,6 +208,7 @@ def test_more_than_may_wait_is_429_at_once_and_closing_and_health_have_their_way
 
     eventually(full, 20, "the queue to be full")
     assert len(waiting) == 2
+    assert refused(stack.http.delete(sessions[1].path + "files/repo/session/x/"))  # ends nothing, whatever its name
     for _ in range(20):
         begun = time.monotonic()
         assert stack.http.get("/-/health/").status_code == 200

@@ -369,6 +369,7 @@ done"""
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.plain  # a rate
 def test_ten_thousand_lines_a_second_reach_every_follower_once(make_replicas):
     first, second = make_replicas(2, MIN_WORKERS=3)
     session = first.create()
@@ -385,7 +386,7 @@ def test_ten_thousand_lines_a_second_reach_every_follower_once(make_replicas):
     whole = followers[0].text()
     count = whole.count("\n")
     assert whole == "".join(f" line {i}\n" for i in range(count))
-    assert count > 7000 * SECONDS, f"{count} lines in {SECONDS} s: the command itself was too slow"
+    assert count > 9000 * SECONDS, f"{count} lines in {SECONDS} s: the command itself was too slow"
     assert followers[1].text() == whole
     assert broken.text() + resumed.text() == whole
 
