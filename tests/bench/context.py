@@ -38,6 +38,7 @@ class Bench:
     def metric(self, name):
         """The value of one line of the stack's metrics; 0 where there is no such line yet."""
         _, content = self.metrics.exchange(head("GET", "/-/metrics/", 0))
+        self.metrics.shut()  # the next look may be minutes away, and nginx hangs up before that
         found = re.search(rf"^{re.escape(name)} (\S+)$", bytes(content).decode(), re.MULTILINE)
         return float(found[1]) if found else 0
 
