@@ -48,14 +48,24 @@ static size_t put_held(uint8_t *out, size_t size, size_t n, const struct sbx_hel
     return sbx_field_put_u64(out, size, n, SBX_TAG_OUTPUT_LIMIT, held->output_limit);
 }
 
-int sbx_link_put_exec(struct sbx_link *link, uint32_t stream, const struct sbx_exec_spec *spec,
-                      struct sbx_err *err)
+static size_t text_size(const char *text)
 {
-    size_t cwd = spec->cwd ? strlen(spec->cwd) : 0;
-    size_t builtin = spec->builtin ? strlen(spec->builtin) : 0;
-    size_t size = sbx_field_size(spec->command_len) + sbx_field_size(builtin) + list_size(spec->argv) +
-                  list_size(spec->env) + sbx_field_size(cwd) + 3 * sbx_field_size(sizeof(uint32_t)) +
-                  HELD_SIZE;
+    return text ? strlen(text) : 0;
+}
+
+size_t sbx_link_exec_size(const struct sbx_exec_spec *spec)
+{
+    return sbx_field_size(spec->command_len) + sbx_field_size(text_size(spec->builtin)) +
+           list_size(spec->argv) + list_size(spec->env) + sbx_field_size(text_size(spec->cwd)) +
+           5 * sbx_field_size(sizeof(uint32_t)) + HELD_SIZE;
+}
+
+int sbx_link_put_exec(struct sbx_link *link, uint32_t stream, const struct sbx_exec_spec *spec,
+                      uint32_t follows, struct sbx_err *err)
+{
+    size_t cwd = text_size(spec->cwd);
+    size_t builtin = text_size(spec->builtin);
+    size_t size = sbx_link_exec_size(spec);
     if (size > SBX_MESSAGE_MAX)
         return sbx_err_set(err, SBX_ERR_INVALID, "the command and its environment are larger than %d bytes",
                            SBX_MESSAGE_MAX);
@@ -67,6 +77,10 @@ int sbx_link_put_exec(struct sbx_link *link, uint32_t stream, const struct sbx_e
     n = sbx_field_put_u32(payload, size, n, SBX_TAG_STDIN,
                           spec->stdin_data || (spec->held && spec->held->input) ? 1 : 0);
     n = sbx_field_put_u32(payload, size, n, SBX_TAG_SPLIT, spec->split ? 1 : 0);
+    if (follows) {
+        n = sbx_field_put_u32(payload, size, n, SBX_TAG_FOLLOWS, follows);
+        n = sbx_field_put_u32(payload, size, n, SBX_TAG_IF_OK, spec->ahead && spec->ahead->if_ok);
+    }
     if (spec->held)
         n = put_held(payload, size, n, spec->held);
     if (cwd > 0)
@@ -200,17 +214,26 @@ int sbx_link_exec(struct sbx_link *link, const struct sbx_exec_spec *spec,
                   int (*on_output)(void *, int, const void *, size_t, struct sbx_err *), void *arg,
                   struct sbx_exec_result *ret, struct sbx_err *err)
 {
-    struct running run = {
-        .link = link, .spec = spec, .stream = sbx_link_stream(link), .stdin_credit = SBX_WIRE_WINDOW};
+    struct running run = {.link = link,
+                          .spec = spec,
+                          .stream = sbx_link_ahead_take(link, spec),
+                          .stdin_credit = SBX_WIRE_WINDOW};
     SBX_SPAN("agent", "run a command");
-    if (sbx_link_put_exec(link, run.stream, spec, err) < 0)
-        return -1;
+    if (run.stream == 0) {
+        run.stream = sbx_link_stream(link);
+        if (sbx_link_put_exec(link, run.stream, spec, 0, err) < 0)
+            return -1;
+    }
     int64_t late = spec->timeout_ms > 0 ? sbx_now_ms() + spec->timeout_ms + AGENT_LATE_MS : 0;
     for (;;) {
         int done = take_frames(&run, on_output, arg, ret, err);
-        if (done > 0)
+        if (done > 0 && ret->reason == SBX_EXIT_SKIPPED)
+            return sbx_err_set(err, SBX_ERR_UNAVAILABLE, "the agent passed the command over");
+        if (done > 0) {
+            sbx_link_ahead_over(link, spec, ret);
             return 0;
-        if (done < 0 || feed_stdin(&run, err) < 0)
+        }
+        if (done < 0 || feed_stdin(&run, err) < 0 || sbx_link_ahead_fill(link, run.stream, spec, err) < 0)
             break;
         int64_t left = late ? late - sbx_now_ms() : -1;
         if (late && left <= 0) {
