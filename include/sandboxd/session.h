@@ -13,6 +13,7 @@
 #include "sandboxd/base/config.h"
 #include "sandboxd/base/err.h"
 #include "sandboxd/base/pool_list.h"
+#include "sandboxd/base/spool.h"
 #include "sandboxd/base/wait.h"
 #include "sandboxd/docker.h"
 #include "sandboxd/store.h"
@@ -176,8 +177,9 @@ struct sbx_exec_spec {
         *builtin; /* a function of the agent with argv as its arguments, see SBX_TAG_BUILTIN; or NULL */
     const char *const *env; /* NAME=value on top of the session's; NULL-terminated or NULL */
     const char *cwd;        /* NULL: /repo */
-    const void *stdin_data; /* NULL: /dev/null */
+    const void *stdin_data; /* both NULL: /dev/null */
     size_t stdin_len;
+    const struct sbx_spool *stdin_spool; /* instead of stdin_data; read piece by piece */
     bool split;
     int64_t timeout_ms;                  /* 0: none */
     const struct sbx_held_options *held; /* for sbx_session_hold only */
@@ -285,8 +287,9 @@ int sbx_session_written(struct sbx_session *session, bool any, struct sbx_err *e
 struct sbx_field;
 struct sbx_fs {
     const char *const *args; /* the operation and its arguments as wire.h has them; NULL-terminated */
-    const void *input;       /* NULL: none */
+    const void *input;       /* NULL: none, … */
     size_t input_len;
+    const struct sbx_spool *spool; /* … or this is */
     bool changes;       /* files: outside of a run it is a turn of its own, as a batch of writes is … */
     bool partial;       /* … also when it failed: some of it may have been done */
     int64_t timeout_ms; /* 0: none */

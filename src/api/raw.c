@@ -267,13 +267,11 @@ static int read_mode(struct sbx_call *call, char out[24], struct sbx_err *err)
     return 0;
 }
 
-static int put(struct sbx_call *call, struct sbx_spool *spool, const char *mode, uint64_t *ret_made,
+static int put(struct sbx_call *call, const struct sbx_spool *spool, const char *mode, uint64_t *ret_made,
                struct sbx_err *err)
 {
     const char *const args[] = {"put", call->path, mode, NULL};
-    struct sbx_fs fs = {.args = args, .input_len = (size_t)sbx_spool_len(spool), .changes = true};
-    if (sbx_spool_view(spool, &fs.input, err) < 0)
-        return -1;
+    const struct sbx_fs fs = {.args = args, .spool = spool, .changes = true};
     return sbx_raw_change(call, &fs, ret_made, err);
 }
 

@@ -1,6 +1,5 @@
 /* POST /session/{id}/files/{path}: an archive into a directory of a session, whenever. */
 #include <stdlib.h>
-#include <sys/mman.h>
 
 #include "api/raw.h"
 
@@ -12,14 +11,9 @@ static ssize_t read_request(void *arg, void *buf, size_t n, struct sbx_err *err)
 static int extract(struct sbx_call *call, int fd, int64_t size, uint64_t *ret_count, struct sbx_err *err)
 {
     const char *const args[] = {"untar", call->path, NULL};
-    void *map = mmap(NULL, (size_t)size, PROT_READ, MAP_SHARED, fd, 0);
-    if (map == MAP_FAILED)
-        return sbx_err_set(err, SBX_ERR_INTERNAL, "cannot map an archive of %lld bytes", (long long)size);
-    struct sbx_fs fs = {
-        .args = args, .input = map, .input_len = (size_t)size, .changes = true, .partial = true};
-    int rc = sbx_raw_change(call, &fs, ret_count, err);
-    munmap(map, (size_t)size);
-    return rc;
+    const struct sbx_spool spool = sbx_spool_of(fd, size);
+    const struct sbx_fs fs = {.args = args, .spool = &spool, .changes = true, .partial = true};
+    return sbx_raw_change(call, &fs, ret_count, err);
 }
 
 int sbx_handle_file_extract(struct sbx_call *call, struct sbx_err *err)

@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "sandboxd/base/util.h"
@@ -15,9 +14,6 @@ void sbx_spool_init(struct sbx_spool *spool, const char *dir, size_t memory, int
 
 void sbx_spool_done(struct sbx_spool *spool)
 {
-    if (spool->map)
-        munmap(spool->map, spool->map_len);
-    spool->map = NULL;
     sbx_buf_done(&spool->mem);
     sbx_close(&spool->fd);
     spool->file_len = 0;
@@ -92,20 +88,7 @@ ssize_t sbx_spool_read(const struct sbx_spool *spool, int64_t off, void *out, si
     }
 }
 
-int sbx_spool_view(struct sbx_spool *spool, const void **ret, struct sbx_err *err)
+struct sbx_spool sbx_spool_of(int fd, int64_t len)
 {
-    if (spool->fd < 0) {
-        *ret = spool->mem.data;
-        return 0;
-    }
-    if (append(spool, spool->mem.data, spool->mem.len, err) < 0)
-        return -1;
-    sbx_buf_clear(&spool->mem);
-    spool->map_len = (size_t)spool->file_len;
-    void *map = mmap(NULL, spool->map_len, PROT_READ, MAP_SHARED, spool->fd, 0);
-    if (map == MAP_FAILED)
-        return sbx_err_sys(err, SBX_ERR_INTERNAL, errno, "cannot map a temporary file of %zu bytes",
-                           spool->map_len);
-    *ret = spool->map = map;
-    return 0;
+    return (struct sbx_spool){.dir = "the spool directory", .fd = fd, .file_len = len, .max = len};
 }

@@ -58,6 +58,7 @@ static int run(struct sbx_session *session, const struct sbx_fs *fs, struct oper
                                  .cwd = "/",
                                  .stdin_data = fs->input,
                                  .stdin_len = fs->input_len,
+                                 .stdin_spool = fs->spool,
                                  .split = true,
                                  .timeout_ms = fs->timeout_ms};
     if (sbx_session_exec(session, &spec, on_output, op, &exit, err) < 0)

@@ -21,7 +21,7 @@ int sbx_link_ahead_fill(struct sbx_link *link, uint32_t stream, const struct sbx
                         struct sbx_err *err)
 {
     /* In batches: each write costs dockerd and the shim a copy. */
-    if (!spec->ahead || spec->stdin_data || link->ahead_n > link->ahead_max / 2)
+    if (!spec->ahead || spec->stdin_data || spec->stdin_spool || link->ahead_n > link->ahead_max / 2)
         return 0;
     while (link->ahead_n < link->ahead_max) {
         struct sbx_exec_spec next = *spec;

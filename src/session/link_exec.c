@@ -8,16 +8,26 @@
 #define AGENT_LATE_MS 15000
 
 #define CREDIT_STEP (SBX_WIRE_WINDOW / 4)
+#define STDIN_PIECE (8 * SBX_PAYLOAD_MAX) /* queued at once, and read at once from a spool */
 
 struct running {
     struct sbx_link *link;
     const struct sbx_exec_spec *spec;
     uint32_t stream;
-    size_t stdin_sent;
+    int64_t stdin_len; /* -1: none */
+    int64_t stdin_sent;
     size_t stdin_credit;
     bool stdin_closed;
     size_t uncredited; /* output consumed and not yet told to the agent */
 };
+
+/* -1: it has none. */
+static int64_t stdin_length(const struct sbx_exec_spec *spec)
+{
+    if (spec->stdin_spool)
+        return sbx_spool_len(spec->stdin_spool);
+    return spec->stdin_data ? (int64_t)spec->stdin_len : -1;
+}
 
 static size_t list_size(const char *const *list)
 {
@@ -75,7 +85,7 @@ int sbx_link_put_exec(struct sbx_link *link, uint32_t stream, const struct sbx_e
     size_t n = 0;
     n = sbx_field_put_u32(payload, size, n, SBX_TAG_TIMEOUT_MS, (uint32_t)spec->timeout_ms);
     n = sbx_field_put_u32(payload, size, n, SBX_TAG_STDIN,
-                          spec->stdin_data || (spec->held && spec->held->input) ? 1 : 0);
+                          stdin_length(spec) >= 0 || (spec->held && spec->held->input) ? 1 : 0);
     n = sbx_field_put_u32(payload, size, n, SBX_TAG_SPLIT, spec->split ? 1 : 0);
     if (follows) {
         n = sbx_field_put_u32(payload, size, n, SBX_TAG_FOLLOWS, follows);
@@ -94,24 +104,45 @@ int sbx_link_put_exec(struct sbx_link *link, uint32_t stream, const struct sbx_e
     return sbx_link_put(link, SBX_FRAME_EXEC, stream, payload, n, err);
 }
 
+static int put_stdin(struct running *run, const char *data, size_t n, struct sbx_err *err)
+{
+    run->stdin_sent += (int64_t)n;
+    run->stdin_credit -= n;
+    while (n > 0) {
+        size_t part = n < SBX_PAYLOAD_MAX ? n : SBX_PAYLOAD_MAX;
+        if (sbx_link_put(run->link, SBX_FRAME_STDIN, run->stream, data, part, err) < 0)
+            return -1;
+        data += part;
+        n -= part;
+    }
+    return 0;
+}
+
+/* The next piece of stdin, of at most n bytes. */
+static int feed_piece(struct running *run, size_t n, struct sbx_err *err)
+{
+    const struct sbx_exec_spec *spec = run->spec;
+    char piece[STDIN_PIECE];
+    if (!spec->stdin_spool)
+        return put_stdin(run, (const char *)spec->stdin_data + run->stdin_sent, n, err);
+    ssize_t got = sbx_spool_read(spec->stdin_spool, run->stdin_sent, piece, n, err);
+    if (got == 0)
+        return sbx_err_set(err, SBX_ERR_INTERNAL, "a command's input became shorter while it was sent");
+    return got < 0 ? -1 : put_stdin(run, piece, (size_t)got, err);
+}
+
 /* Queue as much of stdin as the agent's credit and our own queue allow. */
 static int feed_stdin(struct running *run, struct sbx_err *err)
 {
-    const struct sbx_exec_spec *spec = run->spec;
-    if (!spec->stdin_data || run->stdin_closed)
+    if (run->stdin_len < 0 || run->stdin_closed)
         return 0;
-    while (run->stdin_sent < spec->stdin_len && run->stdin_credit > 0 &&
-           run->link->out.len < SBX_LINK_QUEUE) {
-        size_t n = spec->stdin_len - run->stdin_sent;
-        n = n < run->stdin_credit ? n : run->stdin_credit;
-        n = n < SBX_PAYLOAD_MAX ? n : SBX_PAYLOAD_MAX;
-        if (sbx_link_put(run->link, SBX_FRAME_STDIN, run->stream,
-                         (const char *)spec->stdin_data + run->stdin_sent, n, err) < 0)
+    while (run->stdin_sent < run->stdin_len && run->stdin_credit > 0 && run->link->out.len < SBX_LINK_QUEUE) {
+        int64_t left = run->stdin_len - run->stdin_sent;
+        size_t n = left < STDIN_PIECE ? (size_t)left : STDIN_PIECE;
+        if (feed_piece(run, n < run->stdin_credit ? n : run->stdin_credit, err) < 0)
             return -1;
-        run->stdin_sent += n;
-        run->stdin_credit -= n;
     }
-    if (run->stdin_sent < spec->stdin_len)
+    if (run->stdin_sent < run->stdin_len)
         return 0;
     run->stdin_closed = true;
     return sbx_link_put(run->link, SBX_FRAME_STDIN_EOF, run->stream, NULL, 0, err);
@@ -217,6 +248,7 @@ int sbx_link_exec(struct sbx_link *link, const struct sbx_exec_spec *spec,
     struct running run = {.link = link,
                           .spec = spec,
                           .stream = sbx_link_ahead_take(link, spec),
+                          .stdin_len = stdin_length(spec),
                           .stdin_credit = SBX_WIRE_WINDOW};
     SBX_SPAN("agent", "run a command");
     if (run.stream == 0) {
@@ -240,7 +272,7 @@ int sbx_link_exec(struct sbx_link *link, const struct sbx_exec_spec *spec,
             sbx_err_set(err, SBX_ERR_UNAVAILABLE, "the agent did not end the command in time");
             break;
         }
-        link->more = spec->stdin_data && run.stdin_sent < spec->stdin_len && run.stdin_credit > 0;
+        link->more = run.stdin_sent < run.stdin_len && run.stdin_credit > 0;
         int moved = sbx_link_pump(link, (int)left, err);
         link->more = false;
         if (moved < 0)

@@ -135,6 +135,28 @@ def rss_anon(pid):
     return int(found[1]) * 1024 if found else 0
 
 
+class PeakResident:
+    """with PeakResident(stack): … and then grown: the most bytes that a worker took on meanwhile, what it maps included."""
+
+    def __init__(self, stack):
+        self._stack = stack
+
+    def _sizes(self, field):
+        found = {pid: re.search(rf"^{field}:\s+(\d+) kB", proc_text(pid, "status"), re.M) for pid in self._stack.children("worker")}
+        return {pid: int(size[1]) * 1024 for pid, size in found.items() if size}
+
+    def __enter__(self):
+        self._baseline = self._sizes("VmRSS")
+        for pid in self._baseline:
+            with open(f"/proc/{pid}/clear_refs", "w", encoding="ascii") as peak:
+                peak.write("5")
+        return self
+
+    def __exit__(self, *_):
+        typical = min(self._baseline.values())
+        self.grown = max(peak - self._baseline.get(pid, typical) for pid, peak in self._sizes("VmHWM").items())
+
+
 class PeakMemory:
     """with PeakMemory(stack): … and then grown: the most bytes of private memory that a worker took on meanwhile."""
 

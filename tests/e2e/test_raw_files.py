@@ -10,7 +10,7 @@ import uuid
 
 import pytest
 
-from support import BUSYBOX, DISTROLESS, GONE, MIB, Background, member, rss_anon, tar, zstd
+from support import BUSYBOX, DISTROLESS, GONE, MIB, Background, PeakResident, member, rss_anon, tar, zstd
 
 pytestmark = pytest.mark.core
 
@@ -259,6 +259,16 @@ def test_an_archive_of_a_directory_that_changes_is_whole(session):
 
 def extract(session, path, data):
     return session.stack.http.post(url(session, path), content=data)
+
+
+@pytest.mark.memory
+def test_a_large_archive_or_file_is_never_all_in_a_workers_memory(session, stack):
+    data = bytes(100 * MIB)
+    with PeakResident(stack) as memory:
+        assert put(session, "/repo/file", data).status_code == 201
+        assert extract(session, "/repo", tar({"member": data})).json() == {"entries": 1}
+    assert session.out("stat -c %s file member").split() == [str(100 * MIB)] * 2
+    assert memory.grown < 8 * MIB
 
 
 def test_an_archive_is_extracted_at_any_time(session):

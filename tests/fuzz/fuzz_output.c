@@ -52,15 +52,14 @@ static void check_text(const char *data, size_t n, size_t step)
 {
     struct sbx_err err = SBX_ERR_INIT;
     struct sbx_spool pieces, whole;
-    const void *one, *other;
     bool ok = false;
     sbx_spool_init(&pieces, "/tmp", 16 * INPUT_MAX, 16 * INPUT_MAX);
     sbx_spool_init(&whole, "/tmp", 16 * INPUT_MAX, 16 * INPUT_MAX);
     escape(data, n, step, &pieces);
     escape(data, n, SIZE_MAX / 2, &whole);
-    FUZZ_CHECK(sbx_spool_view(&pieces, &one, &err) == 0 && sbx_spool_view(&whole, &other, &err) == 0);
+    const char *one = pieces.mem.data; /* all of it: it fits */
     size_t len = (size_t)sbx_spool_len(&pieces);
-    FUZZ_CHECK(sbx_spool_len(&whole) == (int64_t)len && memcmp(one, other, len) == 0);
+    FUZZ_CHECK(sbx_spool_len(&whole) == (int64_t)len && memcmp(one, whole.mem.data, len) == 0);
     FUZZ_CHECK(sbx_utf8_valid(one, len) == len);
     struct json_object *value = sbx_json_parse(one, len, &ok, &err);
     FUZZ_CHECK(ok || memchr(data, '\0', n)); /* the reader refuses what clients may not send */

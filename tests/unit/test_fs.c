@@ -129,24 +129,6 @@ static void a_packer_passes_on_why_its_bytes_are_not_taken(void **state)
     sbx_packer_free(packer);
 }
 
-static void a_spool_can_be_looked_at_as_a_whole(void **state)
-{
-    for (size_t n = 0; n < 400; n += 7) {
-        struct sbx_spool spool;
-        struct sbx_err err = SBX_ERR_INIT;
-        const void *view = NULL;
-        char want[400];
-        memset(want, 'x', sizeof(want));
-        sbx_spool_init(&spool, "/tmp", 100, 1000);
-        for (size_t i = 0; i < n; i += 7)
-            assert_int_equal(sbx_spool_add(&spool, want, 7, &err), 0);
-        assert_int_equal(sbx_spool_view(&spool, &view, &err), 0);
-        if (n > 0)
-            assert_memory_equal(view, want, (size_t)sbx_spool_len(&spool));
-        sbx_spool_done(&spool);
-    }
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -155,7 +137,6 @@ int main(void)
         cmocka_unit_test(other_names_are_the_same_places),
         cmocka_unit_test(what_is_packed_can_be_unpacked),
         cmocka_unit_test(a_packer_passes_on_why_its_bytes_are_not_taken),
-        cmocka_unit_test(a_spool_can_be_looked_at_as_a_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -149,6 +149,19 @@ static void a_full_disk_is_unavailable_and_keeps_what_was_there(void **state)
     sbx_spool_done(&spool);
 }
 
+static void a_file_that_is_there_is_read_as_far_as_told(void **state)
+{
+    struct sbx_err err = SBX_ERR_INIT;
+    char byte;
+    int fd = sbx_tmpfile(*state, &err);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, "0123456789", 10), 10);
+    struct sbx_spool spool = sbx_spool_of(fd, 8);
+    check_contents(&spool, "01234567", 8);
+    assert_int_equal(sbx_spool_read(&spool, 8, &byte, 1, &err), 0);
+    close(fd);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -159,6 +172,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(more_than_the_most_is_refused_and_changes_nothing, make_dir,
                                         drop_dir),
         cmocka_unit_test(a_missing_directory_is_an_error),
+        cmocka_unit_test_setup_teardown(a_file_that_is_there_is_read_as_far_as_told, make_dir, drop_dir),
         cmocka_unit_test_setup_teardown(a_full_disk_is_unavailable_and_keeps_what_was_there, make_dir,
                                         drop_dir),
     };

@@ -16,8 +16,6 @@ struct sbx_spool {
     int fd;             /* -1 while everything is in memory */
     int64_t file_len;
     int64_t max; /* most bytes in all */
-    void *map;   /* of sbx_spool_view */
-    size_t map_len;
 };
 
 /* memory: bytes kept in memory before the file is made. max: TOO_LARGE beyond it. */
@@ -33,8 +31,8 @@ int64_t sbx_spool_len(const struct sbx_spool *spool);
 ssize_t sbx_spool_read(const struct sbx_spool *spool, int64_t off, void *out, size_t n,
                        struct sbx_err *err) SBX_MUST_CHECK;
 
-/* All of it as one piece of memory, without a copy where there is a file: borrowed until sbx_spool_done.
- * Nothing may be added afterwards. */
-int sbx_spool_view(struct sbx_spool *spool, const void **ret, struct sbx_err *err) SBX_MUST_CHECK;
+/* A file that is there already, as a spool to read from: bytes [0, len) of fd, which stays the caller's. It
+ * needs no sbx_spool_done. */
+struct sbx_spool sbx_spool_of(int fd, int64_t len);
 
 #endif
