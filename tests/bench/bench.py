@@ -58,6 +58,7 @@ def stop(number, _frame):
 def measure(bench, cases):
     figures, begun = [], time.monotonic()
     for each in cases:
+        machine.settle()
         for found in each["run"](bench):
             figures.append(found)
             values = "  ".join(report.row(found)[1:5])
@@ -72,6 +73,7 @@ def main():
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, stop)
     bench = Bench(chosen)
+    machine.settle()
     described, steal = machine.describe(bench.docker, ROOT), machine.Steal()
     if described["load_before"] > described["cores"] / 2:
         print(f"note: the load average is {described['load_before']} already; the figures will be worse than the "

@@ -10,6 +10,7 @@ from concurrent import futures
 
 from cases_command import ours_run, raw_exec
 from figure import case, figure
+from machine import settle
 from measure import cpu_ms, summary
 
 FORK = multiprocessing.get_context("fork")
@@ -98,10 +99,15 @@ def throughput(bench):
 def idle_sessions(bench):
     """The same command when 50 other sessions idle."""
     with bench.session() as session:
-        alone = [ours_run(bench, session, ["true"])() for _ in range(100)]
+        run = ours_run(bench, session, ["true"])
+
+        def sample():
+            settle(30)
+            return [run() for _ in range(220)][20:]
+        alone = sample()
         with bench.sessions(50):
-            crowded = [ours_run(bench, session, ["true"])() for _ in range(100)]
-        alone += [ours_run(bench, session, ["true"])() for _ in range(100)]
+            crowded = sample()
+        alone += sample()
     yield figure("command_idle_50", "one command beside 50 idle sessions", summary(crowded), summary(alone),
                  "beside none")
 
@@ -133,7 +139,8 @@ def idle_and_busy(bench):
         run = ours_run(bench, sessions[0], ["true"])
 
         def sample():
-            one = [run() for _ in range(200)]
+            settle(60)
+            one = [run() for _ in range(220)][20:]
             many, rate, _ = together([session_client(bench, each) for each in sessions], seconds)
             return one, many, rate
         alone = sample()

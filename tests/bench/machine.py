@@ -46,6 +46,25 @@ def spawn_ms():
     return statistics.median(taken)
 
 
+def cpu_ticks():
+    """Of all CPUs since the machine began: user, nice, system, idle, iowait, irq, softirq, steal."""
+    return [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+
+
+def settle(patience_s=5):
+    """Wait until the CPUs have nothing to do, but no longer than that: what the kernel and dockerd have left to do when they have
+    made or removed hundreds of containers belongs to that, and not to the next figure."""
+    deadline = time.monotonic() + patience_s
+    before = cpu_ticks()
+    while time.monotonic() < deadline:
+        time.sleep(0.3)
+        now = cpu_ticks()
+        spent = [after - earlier for after, earlier in zip(now, before)]
+        if sum(spent) - spent[3] - spent[4] < 0.05 * sum(spent):
+            return
+        before = now
+
+
 class Steal:
     """How much of the time the machine's host gave the CPUs to others, in percent."""
 
@@ -54,7 +73,7 @@ class Steal:
 
     @staticmethod
     def read():
-        fields = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+        fields = cpu_ticks()
         return fields[7], sum(fields)
 
     def percent(self):
