@@ -2,6 +2,7 @@
 
 import base64
 import io
+import itertools
 import os
 import tarfile
 
@@ -88,19 +89,32 @@ def files_tar(files):
     return out.getvalue()
 
 
-@case("file_1", "files_64")
+def mutations(directory, count, text):
+    return [{"path": f"/repo/{directory}/file{number}", "content": text, "mode": 0o644} for number in range(count)]
+
+
+@case("file_1", "files_64", "files_64_new")
 def files(bench):
     content = os.urandom(1024)
     text = base64.b64encode(content).decode()
+    turn = itertools.count()
     with bench.session() as session, bench.container() as container:
         for name, count, what, limit in (("file_1", 1, "write one file of 1 KB", 4),
-                                         ("files_64", 64, "write 64 files of 1 KB", 10)):
-            mutations = [{"path": f"/repo/src/file{number}", "content": text, "mode": 0o644} for number in range(count)]
-            archive = files_tar([(f"src/file{number}", content) for number in range(count)])
-            ours, raw = paired(lambda m=mutations: clock(lambda: bench.service.files(session, m)),
-                               lambda a=archive: clock(lambda: bench.docker.put_archive(container, a)),
-                               bench.count(15, 4), 10, 4, warm=1)
-            yield figure(name, what, ours, raw, "PUT archive", target={"max_ms": limit})
+                                         ("files_64", 64, "write 64 files of 1 KB", 10),
+                                         ("files_64_new", 64, "write 64 files of 1 KB that were not there", 10)):
+            def directory(new=name.endswith("_new")):
+                return f"new{next(turn)}" if new else "src"
+
+            def ours(count=count, directory=directory):
+                wanted = mutations(directory(), count, text)
+                return clock(lambda: bench.service.files(session, wanted))
+
+            def raw(count=count, directory=directory):
+                place = directory()
+                archive = files_tar([(f"{place}/file{number}", content) for number in range(count)])
+                return clock(lambda: bench.docker.put_archive(container, archive))
+            taken = paired(ours, raw, bench.count(15, 4), 10, 4, warm=1)
+            yield figure(name, what, *taken, "PUT archive", target={"max_ms": limit})
 
 
 def output(bench, name, what, size, rounds, each, **options):
