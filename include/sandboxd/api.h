@@ -14,7 +14,7 @@
 /* What a process that serves requests has. */
 struct sbx_api {
     struct sbx_engine *engine;
-    const char *spool_dir; /* for uploads and large answers */
+    const char *spool_dir; /* for uploads, large outputs and answers */
     bool control;          /* this request came by the control socket: health, version, metrics */
     int stop_fd;           /* readable when this process must give up its request; -1: none */
     const bool *draining;  /* the service is stopping: new work is answered 503; in shared memory */

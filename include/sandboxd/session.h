@@ -370,25 +370,33 @@ int sbx_session_purge(struct sbx_engine *engine, struct sbx_sweep_counts *counts
                       struct sbx_err *err) SBX_MUST_CHECK;
 
 /* A bounded collector of a command's output: everything while it fits, else head and tail with a marker
- * between. */
+ * between. It is in memory while it is small and in an unlinked temporary file when it is not. */
 struct sbx_capture {
-    size_t max; /* bytes kept, head and tail together */
-    char *head; /* owned */
-    size_t head_len, head_cap;
-    char *tail; /* ring of max/2 bytes; NULL until the head is full */
-    size_t tail_at;
+    const char *dir; /* not owned; where the temporary file is made */
+    size_t memory;   /* most bytes of buf */
+    size_t max;      /* bytes kept, head and tail together */
+    char *buf;       /* owned; the newest bytes, not in the file yet */
+    size_t buf_len, buf_cap;
+    int fd;         /* -1 while everything is in buf */
+    char last;      /* see sbx_capture_last */
     uint64_t total; /* bytes seen */
 };
 
-void sbx_capture_init(struct sbx_capture *capture, size_t max);
+/* memory: bytes kept in memory, one at least. dir is used only when there are more. */
+void sbx_capture_init(struct sbx_capture *capture, const char *dir, size_t memory, size_t max);
 void sbx_capture_done(struct sbx_capture *capture);
+
+/* UNAVAILABLE when the disk is full. After a failure there is only sbx_capture_done. */
 int sbx_capture_add(struct sbx_capture *capture, const void *data, size_t n,
                     struct sbx_err *err) SBX_MUST_CHECK;
 uint64_t sbx_capture_dropped(const struct sbx_capture *capture);
 
+/* The last byte that is kept; NUL when there is none. */
+char sbx_capture_last(const struct sbx_capture *capture);
+
 /* Hand the kept bytes to emit in order: head, then (when something was dropped) a marker line, then the tail.
- */
-int sbx_capture_emit(const struct sbx_capture *capture, int (*emit)(void *arg, const char *bytes, size_t n),
-                     void *arg);
+ * 0, what emit gave when that was not 0, or -1 with *err. */
+int sbx_capture_emit(struct sbx_capture *capture, int (*emit)(void *arg, const char *bytes, size_t n),
+                     void *arg, struct sbx_err *err) SBX_MUST_CHECK;
 
 #endif

@@ -7,6 +7,7 @@
 #include "sandboxd/wire.h"
 
 #define SPOOL_MEMORY   (256 * 1024)
+#define CAPTURE_MEMORY (256 * 1024)
 #define ANSWER_MAX     (64LL * 1024 * 1024 * 1024)
 #define OUTPUT_CEILING (64LL * 1024 * 1024)
 #define COMMANDS_MAX   10000
@@ -39,27 +40,19 @@ static int put_string(struct sbx_run *run, const char *bytes, size_t n, struct s
 }
 
 /* A captured stream as a JSON string, with `last` as a line of its own after it. */
-static int put_capture(struct sbx_run *run, const struct sbx_capture *capture, const char *last,
-                       char last_byte, struct sbx_err *err)
+static int put_capture(struct sbx_run *run, struct sbx_capture *capture, const char *last,
+                       struct sbx_err *err)
 {
     struct sbx_text text = {.spool = &run->answer, .err = err};
-    if (put(run, "\"", err) < 0 || sbx_capture_emit(capture, sbx_text_add, &text) != 0)
+    if (put(run, "\"", err) < 0 || sbx_capture_emit(capture, sbx_text_add, &text, err) != 0)
         return -1;
-    if (last && capture->total > 0 && last_byte != '\n' && sbx_text_add(&text, "\n", 1) != 0)
+    if (last && capture->total > 0 && sbx_capture_last(capture) != '\n' && sbx_text_add(&text, "\n", 1) != 0)
         return -1;
     if (last && sbx_text_add(&text, last, strlen(last)) != 0)
         return -1;
     if (sbx_text_end(&text) != 0)
         return -1;
     return put(run, "\"", err);
-}
-
-/* The last byte that was captured; NUL when there is none. */
-static char last_byte(const struct sbx_capture *capture)
-{
-    if (capture->tail && capture->tail_at > 0)
-        return capture->tail[(capture->tail_at - 1) % (capture->max / 2)];
-    return capture->head_len ? capture->head[capture->head_len - 1] : '\0';
 }
 
 void sbx_run_result(char out[SBX_RESULT_MAX], const struct sbx_exec_result *result, uint64_t dropped)
@@ -79,7 +72,7 @@ void sbx_run_result(char out[SBX_RESULT_MAX], const struct sbx_exec_result *resu
              (long long)result->max_rss_bytes);
 }
 
-static int put_result(struct sbx_run *run, const char *command, size_t len, const struct outputs *outputs,
+static int put_result(struct sbx_run *run, const char *command, size_t len, struct outputs *outputs,
                       const struct sbx_exec_result *result, struct sbx_err *err)
 {
     bool timed_out = result->reason == SBX_EXIT_TIMEOUT;
@@ -89,12 +82,11 @@ static int put_result(struct sbx_run *run, const char *command, size_t len, cons
     else if (result->reason == SBX_EXIT_FAILED)
         snprintf(line, sizeof(line), "%s\n", result->message);
     if (put(run, "{\"command\":", err) < 0 || put_string(run, command, len, err) < 0 ||
-        put(run, ",\"output\":", err) < 0 ||
-        put_capture(run, &outputs->all, line[0] ? line : NULL, last_byte(&outputs->all), err) < 0)
+        put(run, ",\"output\":", err) < 0 || put_capture(run, &outputs->all, line[0] ? line : NULL, err) < 0)
         return -1;
     if (outputs->split &&
-        (put(run, ",\"stdout\":", err) < 0 || put_capture(run, &outputs->channel[0], NULL, 0, err) < 0 ||
-         put(run, ",\"stderr\":", err) < 0 || put_capture(run, &outputs->channel[1], NULL, 0, err) < 0))
+        (put(run, ",\"stdout\":", err) < 0 || put_capture(run, &outputs->channel[0], NULL, err) < 0 ||
+         put(run, ",\"stderr\":", err) < 0 || put_capture(run, &outputs->channel[1], NULL, err) < 0))
         return -1;
     char rest[SBX_RESULT_MAX];
     sbx_run_result(rest, result, sbx_capture_dropped(&outputs->all));
@@ -134,9 +126,9 @@ static int run_one(struct sbx_run *run, struct sbx_session *session, struct json
                    struct sbx_exec_result *result, struct sbx_err *err)
 {
     struct outputs outputs = {.split = run->fields.split};
-    sbx_capture_init(&outputs.all, (size_t)run->max_output);
-    sbx_capture_init(&outputs.channel[0], (size_t)run->max_output);
-    sbx_capture_init(&outputs.channel[1], (size_t)run->max_output);
+    sbx_capture_init(&outputs.all, run->answer.dir, CAPTURE_MEMORY, (size_t)run->max_output);
+    sbx_capture_init(&outputs.channel[0], run->answer.dir, CAPTURE_MEMORY, (size_t)run->max_output);
+    sbx_capture_init(&outputs.channel[1], run->answer.dir, CAPTURE_MEMORY, (size_t)run->max_output);
     struct sbx_exec_spec spec = sbx_run_spec(run, command);
     int rc = sbx_session_exec(session, &spec, on_output, &outputs, result, err);
     if (rc == 0)

@@ -1,6 +1,5 @@
 #include "sandboxd/base/spool.h"
 
-#include <errno.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -28,17 +27,8 @@ int64_t sbx_spool_len(const struct sbx_spool *spool)
  * spool as it was. */
 static int append(struct sbx_spool *spool, const char *data, size_t n, struct sbx_err *err)
 {
-    for (size_t done = 0; done < n;) {
-        ssize_t put = pwrite(spool->fd, data + done, n - done, (off_t)(spool->file_len + (int64_t)done));
-        if (put < 0 && errno == EINTR)
-            continue;
-        if (put < 0) {
-            bool full = errno == ENOSPC || errno == EDQUOT || errno == EFBIG;
-            return sbx_err_sys(err, full ? SBX_ERR_UNAVAILABLE : SBX_ERR_INTERNAL, errno,
-                               "cannot write a temporary file in %s", spool->dir);
-        }
-        done += (size_t)put;
-    }
+    if (sbx_tmpfile_write(spool->fd, spool->file_len, data, n, spool->dir, err) < 0)
+        return -1;
     spool->file_len += (int64_t)n;
     return 0;
 }
@@ -78,14 +68,7 @@ ssize_t sbx_spool_read(const struct sbx_spool *spool, int64_t off, void *out, si
     }
     if ((int64_t)n > spool->file_len - off) /* what lies beyond may be the rest of a failed write */
         n = (size_t)(spool->file_len - off);
-    for (;;) {
-        ssize_t got = pread(spool->fd, out, n, (off_t)off);
-        if (got >= 0)
-            return got;
-        if (errno != EINTR)
-            return sbx_err_sys(err, SBX_ERR_INTERNAL, errno, "cannot read a temporary file in %s",
-                               spool->dir);
-    }
+    return sbx_tmpfile_read(spool->fd, off, out, n, spool->dir, err);
 }
 
 struct sbx_spool sbx_spool_of(int fd, int64_t len)

@@ -170,6 +170,33 @@ int sbx_tmpfile(const char *dir, struct sbx_err *err)
                        "cannot make a temporary file in %s", dir);
 }
 
+int sbx_tmpfile_write(int fd, int64_t off, const void *data, size_t n, const char *dir, struct sbx_err *err)
+{
+    for (size_t done = 0; done < n;) {
+        ssize_t put = pwrite(fd, (const char *)data + done, n - done, (off_t)off + (off_t)done);
+        if (put < 0 && errno == EINTR)
+            continue;
+        if (put < 0) {
+            bool full = errno == ENOSPC || errno == EDQUOT || errno == EFBIG;
+            return sbx_err_sys(err, full ? SBX_ERR_UNAVAILABLE : SBX_ERR_INTERNAL, errno,
+                               "cannot write a temporary file in %s", dir);
+        }
+        done += (size_t)put;
+    }
+    return 0;
+}
+
+ssize_t sbx_tmpfile_read(int fd, int64_t off, void *out, size_t n, const char *dir, struct sbx_err *err)
+{
+    for (;;) {
+        ssize_t got = pread(fd, out, n, (off_t)off);
+        if (got >= 0)
+            return got;
+        if (errno != EINTR)
+            return sbx_err_sys(err, SBX_ERR_INTERNAL, errno, "cannot read a temporary file in %s", dir);
+    }
+}
+
 void sbx_make_printable(char *text)
 {
     for (; *text; text++) {

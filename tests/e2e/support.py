@@ -129,10 +129,19 @@ def proc_parent(pid):
     return int(found[1]) if found else 0
 
 
+def memory_status(pid, field):
+    found = re.search(rf"^{field}:\s+(\d+) kB", proc_text(pid, "status"), re.M)
+    return int(found[1]) * 1024 if found else 0
+
+
 def rss_anon(pid):
     """Private memory of a process in bytes; 0 when it is gone."""
-    found = re.search(r"^RssAnon:\s+(\d+) kB", proc_text(pid, "status"), re.M)
-    return int(found[1]) * 1024 if found else 0
+    return memory_status(pid, "RssAnon")
+
+
+def peak_rss(pid):
+    """The most bytes of memory, shared ones included, that a process ever had; 0 when it is gone."""
+    return memory_status(pid, "VmHWM")
 
 
 class PeakResident:

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from conftest import finish
-from support import MIB, Background, PeakMemory, eventually, in_parallel, rss_anon
+from support import MIB, Background, PeakMemory, eventually, in_parallel, peak_rss, rss_anon
 
 SECONDS = 30
 
@@ -91,8 +91,24 @@ def test_200_megabytes_of_output_are_cut_in_flat_memory(stack):
     assert result["dropped_bytes"] == 200 * MIB + 4 - 10 * MIB
     assert result["output"].endswith("xend\n") and result["output"].startswith("xxx")
     assert 10 * MIB < len(result["output"]) < 10 * MIB + 200
-    assert memory.grown < 16 * MIB
+    assert memory.grown < 2 * MIB
     eventually(lambda: max(rss_anon(pid) for pid in stack.children("worker")) < memory.typical + 4 * MIB)
+    session.close()
+
+
+@pytest.mark.memory
+@pytest.mark.parametrize("split", [False, True])
+def test_an_answer_of_64_mib_is_made_in_flat_memory(stack, split):
+    session = stack.create()
+    command = f"head -c {100 * MIB} /dev/zero | tr '\\0' x; echo end; echo error >&2"
+    result = session.one(command, split=split, max_output_bytes=64 * MIB)
+    assert result["exit_code"] == 0 and result["dropped_bytes"] == 36 * MIB + 4 + 6
+    marker = f"\n[... {36 * MIB + 10} bytes of output dropped ...]\n"
+    assert result["output"].startswith("x" * 32 * MIB + marker) and len(result["output"]) == 64 * MIB + len(marker)
+    assert result["output"].endswith("xend\nerror\n")
+    if split:
+        assert result["stderr"] == "error\n" and result["stdout"].endswith("xend\n") and len(result["stdout"]) > 64 * MIB
+    assert max(peak_rss(pid) for pid in stack.children("worker")) < 16 * MIB
     session.close()
 
 

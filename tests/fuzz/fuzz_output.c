@@ -1,6 +1,7 @@
 /*
  * What commands and git write, on its way into an answer: head and tail, text in JSON, patches in base64.
- * Input: size of the pieces, bytes kept, bytes. However they are cut into pieces, the same comes out.
+ * Input: size of the pieces, bytes kept and in memory, bytes. However they are cut into pieces, the same
+ * comes out.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -18,19 +19,20 @@ static int keep(void *arg, const char *bytes, size_t n)
 }
 
 /* What is kept of the bytes, marker included. */
-static void capture(const char *data, size_t n, size_t step, size_t max, struct sbx_buf *out)
+static void capture(const char *data, size_t n, size_t step, size_t memory, size_t max, struct sbx_buf *out)
 {
     struct sbx_err err = SBX_ERR_INIT;
     struct sbx_capture capture;
-    sbx_capture_init(&capture, max);
+    sbx_capture_init(&capture, "/tmp", memory, max);
     for (size_t at = 0; at < n; at += step)
         FUZZ_CHECK(sbx_capture_add(&capture, data + at, n - at < step ? n - at : step, &err) == 0);
     uint64_t dropped = sbx_capture_dropped(&capture);
     FUZZ_CHECK(capture.total == n && dropped == (n > max ? n - max : 0));
-    FUZZ_CHECK(sbx_capture_emit(&capture, keep, out) == 0);
+    FUZZ_CHECK(sbx_capture_emit(&capture, keep, out, &err) == 0);
     size_t head = n > max ? max - max / 2 : n;
     size_t tail = n > max ? max / 2 : 0;
     FUZZ_CHECK(out->len >= head + tail && (dropped > 0 || out->len == n));
+    FUZZ_CHECK(sbx_capture_last(&capture) == (tail > 0 ? data[n - 1] : head > 0 ? data[head - 1] : '\0'));
     FUZZ_CHECK(head == 0 || memcmp(out->data, data, head) == 0);
     FUZZ_CHECK(tail == 0 || memcmp(out->data + out->len - tail, data + n - tail, tail) == 0);
     sbx_capture_done(&capture);
@@ -90,13 +92,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         return 0;
     size_t step = (size_t)data[0] + 1;
     size_t max = (size_t)data[1] << (data[2] % 9);
+    size_t memory = (size_t)64 << (data[2] / 9 % 12);
     const char *bytes = (const char *)data + 3;
     n -= 3;
     struct sbx_buf pieces, whole;
     sbx_buf_init(&pieces, 2 * INPUT_MAX);
     sbx_buf_init(&whole, 2 * INPUT_MAX);
-    capture(bytes, n, step, max, &pieces);
-    capture(bytes, n, SIZE_MAX / 2, max, &whole);
+    capture(bytes, n, step, memory, max, &pieces);
+    capture(bytes, n, SIZE_MAX / 2, 2 * INPUT_MAX, max, &whole);
     FUZZ_CHECK(pieces.len == whole.len &&
                (pieces.len == 0 || memcmp(pieces.data, whole.data, whole.len) == 0));
     sbx_buf_done(&pieces);

@@ -45,6 +45,14 @@ int sbx_mkdirs(const char *path, mode_t mode, struct sbx_err *err) SBX_MUST_CHEC
  */
 int sbx_tmpfile(const char *dir, struct sbx_err *err) SBX_MUST_CHECK;
 
+/* pwrite(2) everything into a file of sbx_tmpfile; UNAVAILABLE when the disk is full. */
+int sbx_tmpfile_write(int fd, int64_t off, const void *data, size_t n, const char *dir,
+                      struct sbx_err *err) SBX_MUST_CHECK;
+
+/* pread(2) from one: bytes read, 0 at the end, -1. */
+ssize_t sbx_tmpfile_read(int fd, int64_t off, void *out, size_t n, const char *dir,
+                         struct sbx_err *err) SBX_MUST_CHECK;
+
 /* Random bytes from the kernel; never fails. */
 void sbx_random(void *buf, size_t n);
 
