@@ -102,7 +102,7 @@ def idle_sessions(bench):
         run = ours_run(bench, session, ["true"])
 
         def sample():
-            settle(30)
+            settle(10)
             return [run() for _ in range(220)][20:]
         alone = sample()
         with bench.sessions(50):
@@ -139,7 +139,7 @@ def idle_and_busy(bench):
         run = ours_run(bench, sessions[0], ["true"])
 
         def sample():
-            settle(60)
+            settle(20)
             one = [run() for _ in range(220)][20:]
             many, rate, _ = together([session_client(bench, each) for each in sessions], seconds)
             return one, many, rate

@@ -1,7 +1,9 @@
 """Sessions: made, seeded, closed."""
 
-from context import tree
+from cases_command import ours_run
+from context import real_tree, tree
 from figure import case, figure
+from machine import settle
 from measure import paired, summary
 from transport import clock
 
@@ -90,15 +92,18 @@ def seed_large(bench):
     yield figure("seed_large", "seed 200 MB in 2 files", ours, raw, "PUT archive", target={"max_ratio": 2})
 
 
-@case("tree_seed", "tree_patch", full_only=True)
+@case("tree_seed", "tree_patch_100", "tree_patch_1k", "tree_patch", full_only=True)
 def tree_of_files(bench):
-    archive = tree(10000, 300)
-    ours, raw = paired(lambda: seeding(bench, archive), lambda: putting(bench, archive), 3)
-    yield figure("tree_seed", "seed 10,000 files of 300 bytes", ours, raw, "PUT archive")
-    with bench.sessions(1) as (plain,), bench.sessions(1, extract_patch=True) as (patched,):
-        for session in (plain, patched):
-            bench.service.seed(session, archive)
-        ours, raw = paired(lambda: clock(lambda: bench.service.run(patched, ["true"])),
-                           lambda: clock(lambda: bench.service.run(plain, ["true"])), 6, 4, 4, warm=1)
-    yield figure("tree_patch", "one command over 10,000 unchanged files, with patch", ours, raw, "without patch",
-                 cost_ms=ours["p50"] - raw["p50"])
+    """A real tree, and how the patch of a turn that changes nothing grows with it."""
+    for name, count in (("tree_patch_100", 100), ("tree_patch_1k", 1000), ("tree_patch", 10_000)):
+        archive = real_tree(bench, count)
+        if count == 10_000:
+            ours, raw = paired(lambda: seeding(bench, archive), lambda: putting(bench, archive), 3)
+            yield figure("tree_seed", f"seed a real tree of 10,000 files, {len(archive) / 1e6:.0f} MB", ours, raw, "PUT archive")
+        with bench.session() as plain, bench.session(extract_patch=True) as patched:
+            for session in (plain, patched):
+                bench.service.seed(session, archive)
+            settle()
+            ours, raw = paired(ours_run(bench, patched, ["true"]), ours_run(bench, plain, ["true"]), 6, 4, 4, warm=1)
+        yield figure(name, f"one command over {count:,} unchanged files, with patch", ours, raw, "without patch",
+                     cost_ms=ours["p50"] - raw["p50"])

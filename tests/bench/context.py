@@ -87,3 +87,25 @@ def tree(files, size, per_directory=50):
             info.size, info.mode = size, 0o644
             tar.addfile(info, io.BytesIO(os.urandom(size)))
     return out.getvalue()
+
+
+def real_tree(bench, count):
+    """A tar of so many regular files as a machine has them: the image's /usr without large files and without what leads out of it,
+    again under another name where it is not enough; with the directories, links and modes that belong to it."""
+    with bench.container() as container:
+        source = io.BytesIO(bench.docker.raw("GET", f"/containers/{container}/archive?path=/usr"))
+    out, left, round_ = io.BytesIO(), count, 0
+    with tarfile.open(fileobj=source) as usr, tarfile.open(fileobj=out, mode="w", format=tarfile.GNU_FORMAT) as tar:
+        members = [m for m in usr if m.isdir() or (m.isreg() and m.size <= 65536) or
+                   (m.issym() and "/" not in m.linkname and m.linkname != "..")]
+        while left > 0:
+            for member in members:
+                info = tarfile.TarInfo(f"tree{round_}/{member.name}")
+                info.type, info.mode, info.size, info.linkname, info.mtime = (
+                    member.type, member.mode & 0o777, member.size, member.linkname, member.mtime)
+                tar.addfile(info, usr.extractfile(member) if member.isreg() else None)
+                left -= member.isreg()
+                if left == 0:
+                    break
+            round_ += 1
+    return out.getvalue()
