@@ -69,6 +69,7 @@ static _Noreturn void child_main(struct sbx_master *master, struct sbx_slot *slo
         .master_fd = master->wake_fd,
         .janitor_fd = master->janitor_fd,
         .pool_fd = master->pool_fd,
+        .more_fd = master->more_fd,
         .reports = &master->reports,
     };
     choose_lanes(master, slot, process.listen_fd);

@@ -90,7 +90,8 @@ int sbx_master_open(struct sbx_master *master, struct sbx_err *err)
         (master->signal_fd = open_signals(err)) < 0 ||
         (master->wake_fd = made(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd", err)) < 0 ||
         (master->janitor_fd = made(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd", err)) < 0 ||
-        (master->pool_fd = made(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd", err)) < 0)
+        (master->pool_fd = made(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd", err)) < 0 ||
+        (master->more_fd = made(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd", err)) < 0)
         return -1;
     master->board = sbx_scoreboard_new(err);
     if (!master->board || sbx_metrics_open(err) < 0 || sbx_report_queue_open(&master->reports, err) < 0)

@@ -26,6 +26,7 @@ struct sbx_process {
     int master_fd;  /* eventfd: wakes the master when something in the scoreboard wants its attention */
     int janitor_fd; /* eventfd: wakes the janitor, because a worker died */
     int pool_fd;    /* eventfd: wakes the janitor, because the pool may want filling */
+    int more_fd;    /* eventfd: wakes an idle worker, because another one left a connection behind */
     const struct sbx_report_queue *reports;
 };
 

@@ -29,6 +29,7 @@ struct sbx_master {
     int wake_fd;            /* children → master */
     int janitor_fd;         /* master → janitor */
     int pool_fd;            /* workers → janitor */
+    int more_fd;            /* worker → worker */
     int64_t spawn_after_ms; /* back-off: no fork before this */
     int early_deaths;       /* children in a row that died before they were ready */
     int64_t shrink_after_ms;

@@ -1,17 +1,18 @@
 /* A worker: accepts a request, serves it, accepts the next, until it is told to leave or has served its
  * share. */
-#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "sandboxd/admission.h"
 #include "sandboxd/api.h"
 #include "sandboxd/http.h"
+#include "sandboxd/intake.h"
 #include "sandboxd/process.h"
 
 struct worker {
     struct sbx_process *process;
     struct sbx_signals signals;
+    struct sbx_intake intake;
     struct sbx_engine_parts parts;
     struct sbx_server *servers[SBX_LANES]; /* NULL: none of this process */
     struct sbx_api api;
@@ -47,7 +48,8 @@ static int64_t on_client(void *arg, const struct sbx_client *client)
 static int open_worker(struct worker *worker, struct sbx_err *err)
 {
     struct sbx_process *process = worker->process;
-    if (sbx_signals_open(&worker->signals, err) < 0)
+    if (sbx_signals_open(&worker->signals, err) < 0 ||
+        sbx_intake_open(&worker->intake, process, &worker->signals, err) < 0)
         return -1;
     for (int lane = 0; lane < SBX_LANES; lane++) {
         if (process->listen_fd[lane] >= 0 &&
@@ -89,29 +91,6 @@ static void serve(struct worker *worker, struct sbx_request *request)
     slot->request[0] = slot->session[0] = '\0';
 }
 
-/* Wait for a connection: the lane that may have one, -1 told to leave. */
-static int wait_for_request(struct worker *worker)
-{
-    static const enum sbx_lane ORDER[SBX_LANES] = {SBX_LANE_CONTROL, SBX_LANE_URGENT, SBX_LANE_WORK};
-    struct pollfd fds[SBX_LANES + 2] = {[SBX_LANES] = {.fd = worker->signals.quit_fd, .events = POLLIN},
-                                        [SBX_LANES + 1] = {.fd = worker->signals.term_fd, .events = POLLIN}};
-    struct sbx_err err = SBX_ERR_INIT;
-    for (int lane = 0; lane < SBX_LANES; lane++)
-        fds[lane] = (struct pollfd){.fd = worker->process->listen_fd[lane], .events = POLLIN};
-    for (;;) {
-        if (sbx_wait_poll(NULL, fds, SBX_ARRAY_LEN(fds), -1, &err) < 0) {
-            sbx_log_err(SBX_LOG_ERROR, "cannot wait for requests", &err);
-            return -1;
-        }
-        if (fds[SBX_LANES].revents || fds[SBX_LANES + 1].revents)
-            return -1;
-        for (size_t i = 0; i < SBX_LANES; i++) {
-            if (fds[ORDER[i]].revents)
-                return ORDER[i];
-        }
-    }
-}
-
 int sbx_worker_main(struct sbx_process *process)
 {
     struct worker worker = {.process = process};
@@ -125,17 +104,21 @@ int sbx_worker_main(struct sbx_process *process)
     sbx_wake(process->master_fd);
     int lane;
     while (slot->requests < (uint32_t)process->config->worker_requests &&
-           (lane = wait_for_request(&worker)) >= 0) {
+           (lane = sbx_intake_wait(&worker.intake, &err)) >= 0) {
         struct sbx_request *request = sbx_server_accept(worker.servers[lane], &err);
+        sbx_intake_pass_on(&worker.intake);
         if (request) {
             worker.api.control = lane == SBX_LANE_CONTROL;
             serve(&worker, request);
             sbx_slot_set(slot, SBX_ACTIVITY_IDLE);
         } else if (err.kind != SBX_ERR_NONE) {
-            sbx_log_err(SBX_LOG_ERROR, "cannot accept", &err);
             break;
         }
     }
+    if (err.kind != SBX_ERR_NONE)
+        sbx_log_err(SBX_LOG_ERROR, "cannot take requests", &err);
+    sbx_intake_pass_on(&worker.intake);
+    sbx_intake_close(&worker.intake);
     sbx_slot_set(slot, SBX_ACTIVITY_LEAVING);
     sbx_engine_close(&worker.parts);
     for (lane = 0; lane < SBX_LANES; lane++)

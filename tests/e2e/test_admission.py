@@ -1,11 +1,13 @@
 """Who is let in, and when: limits of clients, the bounded queue, and what always has a way."""
 import hashlib
+import re
 import time
+import uuid
 
 import pytest
 
 from conftest import finish
-from support import BUSYBOX, Background, eventually, in_parallel
+from support import BUSYBOX, Background, eventually, in_parallel, proc_text
 
 LIMITS = {"paced": "rate=5", "slow": "rate=0.2", "few": "concurrent=2", "small": "sessions=2"}
 
@@ -218,6 +220,28 @@ def test_more_than_may_wait_is_429_at_once_and_closing_and_health_have_their_way
     assert time.monotonic() - begun < 3
     assert [w.result().status_code for w in waiting] == [200, 200]  # a worker is free again
     eventually(lambda: stack.http.get("/api/v1/session/").status_code == 200, 10)
+
+
+def switches(stack):
+    """How often the workers have gone to sleep so far."""
+    texts = [proc_text(pid, "status") for pid in stack.children("worker")]
+    return sum(int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", text, re.M)[1]) for text in texts)
+
+
+def test_a_request_wakes_one_worker_of_many_and_none_is_left_behind(start_stack):
+    stack = start_stack(MIN_WORKERS=24, MAX_WORKERS=24)
+
+    def list_or_close(i):
+        path = "/api/v1/session/" if i % 2 else f"/api/v1/session/{uuid.uuid4()}/"  # both lanes
+        return stack.http.request("GET" if i % 2 else "DELETE", path, timeout=20).status_code
+
+    for _ in range(100):  # nothing comes after such a burst that would wake a worker for what it left
+        assert in_parallel(list_or_close, range(8)) == [204, 200] * 4
+    before = switches(stack)
+    for _ in range(50):
+        assert stack.http.get("/api/v1/session/").status_code == 200
+    assert switches(stack) - before < 50 * 12  # a few each, not 24
+    finish(stack)
 
 
 def test_a_command_is_cancelled_and_signalled_while_all_are_busy(start_stack):
