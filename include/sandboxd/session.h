@@ -325,7 +325,7 @@ int sbx_session_seeded(struct sbx_session *session, struct sbx_err *err) SBX_MUS
 /* The binary diff of this turn into ret (initialised by the caller; empty when nothing changed), and advance
  * the baseline. cumulative: everything since the seed, baseline untouched. Only for sessions with
  * extract_patch. */
-int sbx_session_patch(struct sbx_session *session, bool cumulative, struct sbx_buf *ret,
+int sbx_session_patch(struct sbx_session *session, bool cumulative, struct sbx_spool *ret,
                       struct sbx_err *err) SBX_MUST_CHECK;
 
 /* The warm pool (DAIV_SANDBOX_WARM_POOL), kept by janitors to a plan. plan: what to keep: what the setting

@@ -11,7 +11,7 @@
 #define ANSWER_MAX     (64LL * 1024 * 1024 * 1024)
 #define OUTPUT_CEILING (64LL * 1024 * 1024)
 #define COMMANDS_MAX   10000
-#define PATCH_MAX      (256UL * 1024 * 1024)
+#define PATCH_MAX      (256LL * 1024 * 1024)
 #define BASE64_STEP    3072 /* a multiple of three: no padding between steps */
 
 /* What one command writes: everything in order, and each stream by itself where that was asked for. */
@@ -162,25 +162,44 @@ static int run_all(struct sbx_run *run, struct sbx_session *session, struct sbx_
     return put(run, streamed ? ",\"patch\":" : "],\"patch\":", err);
 }
 
+/* As much of the spool as there is room for: one read ends where the file does. */
+static ssize_t read_step(const struct sbx_spool *spool, int64_t off, char out[BASE64_STEP],
+                         struct sbx_err *err)
+{
+    ssize_t len = 0;
+    ssize_t n;
+    while (len < BASE64_STEP &&
+           (n = sbx_spool_read(spool, off + len, out + len, BASE64_STEP - (size_t)len, err)) != 0) {
+        if (n < 0)
+            return -1;
+        len += n;
+    }
+    return len;
+}
+
+static int put_base64(struct sbx_run *run, const struct sbx_spool *spool, struct sbx_err *err)
+{
+    char bytes[BASE64_STEP];
+    char text[BASE64_STEP / 3 * 4 + 1];
+    ssize_t n;
+    for (int64_t off = 0; (n = read_step(spool, off, bytes, err)) > 0; off += n) {
+        if (sbx_spool_add(&run->answer, text, sbx_base64_encode(bytes, (size_t)n, text), err) < 0)
+            return -1;
+    }
+    return (int)n;
+}
+
 /* The patch as base64 in JSON, or null; for every answer that carries one. */
 static int put_patch(struct sbx_run *run, struct sbx_session *session, bool cumulative, struct sbx_err *err)
 {
-    struct sbx_buf patch;
-    sbx_buf_init(&patch, PATCH_MAX);
+    struct sbx_spool patch;
+    sbx_spool_init(&patch, run->answer.dir, SPOOL_MEMORY, PATCH_MAX);
     int rc = session->record.extract_patch ? sbx_session_patch(session, cumulative, &patch, err) : 0;
-    if (rc == 0 && patch.len == 0) {
+    if (rc == 0 && sbx_spool_len(&patch) == 0)
         rc = put(run, "null}", err);
-    } else if (rc == 0) {
-        rc = put(run, "\"", err);
-        for (size_t at = 0; rc == 0 && at < patch.len; at += BASE64_STEP) {
-            char text[BASE64_STEP / 3 * 4 + 1];
-            size_t n = patch.len - at < BASE64_STEP ? patch.len - at : BASE64_STEP;
-            rc = sbx_spool_add(&run->answer, text, sbx_base64_encode(patch.data + at, n, text), err);
-        }
-        if (rc == 0)
-            rc = put(run, "\"}", err);
-    }
-    sbx_buf_done(&patch);
+    else if (rc == 0)
+        rc = put(run, "\"", err) < 0 || put_base64(run, &patch, err) < 0 ? -1 : put(run, "\"}", err);
+    sbx_spool_done(&patch);
     return rc;
 }
 

@@ -125,7 +125,7 @@ int sbx_patch_start(struct sbx_engine *engine, struct sbx_record *record, bool r
 }
 
 struct streams {
-    struct sbx_buf *patch;
+    struct sbx_spool *patch;
     char words[256]; /* start of stderr */
     size_t words_len;
 };
@@ -134,7 +134,7 @@ static int on_output(void *arg, int channel, const void *data, size_t n, struct 
 {
     struct streams *streams = arg;
     if (channel == 1 && streams->patch)
-        return sbx_buf_add(streams->patch, data, n, err);
+        return sbx_spool_add(streams->patch, data, n, err);
     size_t room = sizeof(streams->words) - 1 - streams->words_len;
     n = n < room ? n : room;
     memcpy(streams->words + streams->words_len, data, n);
@@ -159,7 +159,7 @@ static int script_once(struct sbx_session *session, const char *mode, struct str
     return -1;
 }
 
-static int run_script(struct sbx_session *session, const char *mode, struct sbx_buf *patch,
+static int run_script(struct sbx_session *session, const char *mode, struct sbx_spool *patch,
                       struct sbx_err *err)
 {
     struct streams streams = {.patch = patch};
@@ -186,7 +186,8 @@ int sbx_patch_baseline(struct sbx_session *session, bool seed, struct sbx_err *e
     return run_script(session, seed ? "seed" : "base", NULL, err);
 }
 
-int sbx_session_patch(struct sbx_session *session, bool cumulative, struct sbx_buf *ret, struct sbx_err *err)
+int sbx_session_patch(struct sbx_session *session, bool cumulative, struct sbx_spool *ret,
+                      struct sbx_err *err)
 {
     return run_script(session, cumulative ? "all" : "turn", ret, err);
 }

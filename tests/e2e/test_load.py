@@ -1,6 +1,9 @@
 """Many clients at once, and much output: answers stay right, and nothing grows."""
+import base64
+import hashlib
 import os
 import random
+import subprocess
 import threading
 import time
 
@@ -108,6 +111,18 @@ def test_an_answer_of_64_mib_is_made_in_flat_memory(stack, split):
     assert result["output"].endswith("xend\nerror\n")
     if split:
         assert result["stderr"] == "error\n" and result["stdout"].endswith("xend\n") and len(result["stdout"]) > 64 * MIB
+    assert max(peak_rss(pid) for pid in stack.children("worker")) < 16 * MIB
+    session.close()
+
+
+@pytest.mark.memory
+def test_a_patch_of_many_megabytes_is_made_in_flat_memory(stack, tmp_path):
+    session = stack.create(extract_patch=True)
+    answer = session.run(f"head -c {30 * MIB} /dev/urandom > big; sha256sum < big")
+    subprocess.run(["git", "apply"], cwd=tmp_path, input=base64.b64decode(answer["patch"]), check=True,
+                   env={**os.environ, "GIT_CEILING_DIRECTORIES": str(tmp_path.parent)})
+    digest = hashlib.sha256((tmp_path / "big").read_bytes()).hexdigest()
+    assert answer["results"][0]["output"].split()[0] == digest
     assert max(peak_rss(pid) for pid in stack.children("worker")) < 16 * MIB
     session.close()
 
