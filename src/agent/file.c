@@ -211,11 +211,14 @@ void file_data(uint32_t stream, const uint8_t *data, size_t n)
         finish(op);
 }
 
+/* Only what is used is written to: each page that is written to beside a child that has not called exec yet
+ * costs a copy of it, and every connection comes by here. */
 void file_abort(void)
 {
     for (size_t i = 0; i < MAX_WRITES; i++) {
-        if (ops[i].used)
-            drop(&ops[i]);
+        if (!ops[i].used)
+            continue;
+        drop(&ops[i]);
         ops[i].used = false;
     }
 }

@@ -10,11 +10,13 @@
 #define MAX_ARGS     32768
 #define MAX_ENV      4096
 #define MAX_ARGUMENT (100 * 1024) /* the kernel takes 128 KiB in one string */
+#define PAGE         4096
 
-/* One request at a time: it is over once its process is forked. */
-static char *argv_table[MAX_ARGS + 1];
-static char *envp_table[MAX_ENV + 1];
-static char pwd[4096 + 5];
+/* One request at a time: it is over once its process is forked. Most need only the beginnings of these, which
+ * stand at the start of a page each: every page that is written to is copied after a fork. */
+static _Alignas(PAGE) char *argv_table[MAX_ARGS + 1];
+static _Alignas(PAGE) char *envp_table[MAX_ENV + 1];
+static _Alignas(PAGE) char pwd[4096 + 5];
 
 static char *const own_env[] = {
     (char[]){"HOME=" HOME_DIR},

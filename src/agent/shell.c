@@ -92,22 +92,27 @@ static bool try_shell(const struct shell *shell, bool *certain)
     return status == 0;
 }
 
-static bool is_cached(const struct version versions[N_CANDIDATES])
+/* What comes after the shell that was found does not matter. */
+static bool is_cached(void)
 {
-    for (size_t i = 0; i < N_CANDIDATES; i++)
-        if (!same(&versions[i], &cache.versions[i]))
+    for (size_t i = 0; cache.known && i < N_CANDIDATES; i++) {
+        struct version version = look(candidates[i].path);
+        if (!same(&version, &cache.versions[i]))
             return false;
+        if (cache.shell == &candidates[i])
+            return true;
+    }
     return cache.known;
 }
 
 bool shell_find(struct shell *ret)
 {
-    struct version versions[N_CANDIDATES];
     bool certain = true;
 
-    for (size_t i = 0; i < N_CANDIDATES; i++)
-        versions[i] = look(candidates[i].path);
-    if (!is_cached(versions)) {
+    if (!is_cached()) {
+        struct version versions[N_CANDIDATES];
+        for (size_t i = 0; i < N_CANDIDATES; i++)
+            versions[i] = look(candidates[i].path);
         cache.shell = NULL;
         for (size_t i = 0; !cache.shell && i < N_CANDIDATES; i++)
             if (versions[i].ino != 0 && try_shell(&candidates[i], &certain))
