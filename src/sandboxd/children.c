@@ -160,8 +160,10 @@ static void bury(struct sbx_master *master, struct sbx_slot *slot, int status)
         report_death(slot, status);
     }
     *slot = (struct sbx_slot){.pid = 0};
-    if (!clean)
+    if (!clean) {
         sbx_wake(master->janitor_fd); /* what it was making is nobody's now */
+        sbx_wake(master->more_fd);    /* it may have been the only one that was woken for a connection */
+    }
 }
 
 void sbx_children_reap(struct sbx_master *master)
