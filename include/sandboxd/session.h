@@ -307,16 +307,24 @@ int sbx_session_fs(struct sbx_session *session, const struct sbx_fs *fs,
                    int (*on_field)(void *arg, const struct sbx_field *field, struct sbx_err *err), void *arg,
                    struct sbx_fs_result *ret, struct sbx_err *err) SBX_MUST_CHECK;
 
-/* Leave a directory ("/repo", "/skills") empty. */
+/* Leave a directory ("/repo", "/skills") empty. Finished also when the client has gone. */
 int sbx_session_clear(struct sbx_session *session, const char *target, struct sbx_err *err) SBX_MUST_CHECK;
 
-/* Extract a sanitised tar (bytes [0, size) of fd) into directory `target` ("/repo", "/skills"). */
-int sbx_session_extract(struct sbx_session *session, const char *target, int fd, int64_t size,
+/* A tar of the sanitiser: bytes [0, size) of a file. */
+struct sbx_tar {
+    int fd;
+    int64_t size;
+    int64_t members;
+};
+
+/* Extract one into directory `target` ("/repo", "/skills"). What is there gives way to what the tar has of
+ * the same name. */
+int sbx_session_extract(struct sbx_session *session, const char *target, const struct sbx_tar *tar,
                         struct sbx_err *err) SBX_MUST_CHECK;
 
 /* The content of /repo becomes that of a sanitised tar, and what patches are against: an archive that comes
  * with a run. */
-int sbx_session_replace(struct sbx_session *session, int fd, int64_t size,
+int sbx_session_replace(struct sbx_session *session, const struct sbx_tar *tar,
                         struct sbx_err *err) SBX_MUST_CHECK;
 
 /* After the archives of a seed: initialise the patch baseline, set the seeded flag. */

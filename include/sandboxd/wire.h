@@ -150,7 +150,7 @@ enum sbx_held_op {
  *   put PATH MODE            input: content; FS_COUNT: 1 when it was made, 0 when it was replaced. MODE
  *                            "": the present one, else 0644
  *   tar PATH                 FS_TEXT, FS_COUNT: entries that are left out
- *   untar PATH               input: a tar of src/archive; FS_COUNT: its members
+ *   untar PATH [ALL]         input: a tar of src/archive; FS_COUNT: its members. ALL 1: as a seed
  *
  * Numbers are decimal, flags 0 or 1. Paths: src/agent/fs_path.c.
  */

@@ -19,7 +19,7 @@ static const struct {
     {"grep", fs_op_grep, 3, true},  {"glob", fs_op_glob, 2, true},      {"write", fs_op_write, 2, false},
     {"edit", fs_op_edit, 3, false}, {"delete", fs_op_delete, 2, false}, {"mkdir", fs_op_mkdir, 3, false},
     {"move", fs_op_move, 3, false}, {"get", fs_op_get, 3, false},       {"put", fs_op_put, 2, false},
-    {"tar", fs_op_tar, 1, false},   {"untar", fs_op_untar, 1, false},
+    {"tar", fs_op_tar, 1, false},   {"untar", fs_op_untar, 1, true},
 };
 
 int64_t fs_number(const char *text)

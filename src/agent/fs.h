@@ -118,6 +118,21 @@ struct fs_walk {
  * what may not be read is passed over. */
 void fs_walk(struct fs_walk *walk, int fd);
 
+/* fs_member.c: a tar of src/archive from stdin. Fails by itself when that is broken. */
+struct fs_member {
+    char name[PATH_MAX];
+    char link[PATH_MAX];
+    mode_t mode;
+    int64_t size;
+    time_t mtime;
+    char type; /* of a tar's header */
+};
+/* The next member; false at the end. */
+bool fs_member_next(struct fs_member *member);
+/* The content of the member that came last, once, into a file. */
+void fs_member_content(const struct fs_member *member, int fd);
+_Noreturn void fs_member_broken(void);
+
 /* One operation each; argv[0] is its name. */
 typedef void fs_operation(char **argv);
 fs_operation fs_op_ls, fs_op_stat, fs_op_read, fs_op_grep, fs_op_glob, fs_op_write, fs_op_edit, fs_op_delete,

@@ -8,7 +8,7 @@
 
 int sbx_spool_archive(struct sbx_call *call, const char *field,
                       ssize_t (*read)(void *arg, void *buf, size_t n, struct sbx_err *err), void *arg,
-                      int *ret_fd, int64_t *ret_size, struct sbx_err *err)
+                      struct sbx_tar *ret, struct sbx_err *err)
 {
     const struct sbx_config *config = call->engine->config;
     int fd = sbx_tmpfile(call->api->spool_dir, err);
@@ -25,8 +25,7 @@ int sbx_spool_archive(struct sbx_call *call, const char *field,
         sbx_close(&fd);
         return err->kind == SBX_ERR_INVALID ? sbx_err_wrap(err, "%s is invalid", field) : -1;
     }
-    *ret_size = stats.out_bytes;
-    *ret_fd = fd;
+    *ret = (struct sbx_tar){.fd = fd, .size = stats.out_bytes, .members = stats.entries};
     char counts[3][24];
     snprintf(counts[0], sizeof(counts[0]), "%lld", (long long)stats.entries);
     snprintf(counts[1], sizeof(counts[1]), "%lld", (long long)stats.bytes);

@@ -123,7 +123,7 @@ struct json_object *sbx_session_json(const struct sbx_config *config, const stru
  * bad one is INVALID "<field> is invalid: …". */
 int sbx_spool_archive(struct sbx_call *call, const char *field,
                       ssize_t (*read)(void *arg, void *buf, size_t n, struct sbx_err *err), void *arg,
-                      int *ret_fd, int64_t *ret_size, struct sbx_err *err) SBX_MUST_CHECK;
+                      struct sbx_tar *ret, struct sbx_err *err) SBX_MUST_CHECK;
 
 /* base64 being decoded as it is read, so that there is no copy of it. Borrowed text; the rest starts as 0. */
 struct sbx_base64_text {

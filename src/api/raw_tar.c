@@ -8,24 +8,23 @@ static ssize_t read_request(void *arg, void *buf, size_t n, struct sbx_err *err)
     return sbx_request_read(arg, buf, n, err);
 }
 
-static int extract(struct sbx_call *call, int fd, int64_t size, uint64_t *ret_count, struct sbx_err *err)
+static int extract(struct sbx_call *call, const struct sbx_tar *tar, uint64_t *ret_count, struct sbx_err *err)
 {
     const char *const args[] = {"untar", call->path, NULL};
-    const struct sbx_spool spool = sbx_spool_of(fd, size);
+    const struct sbx_spool spool = sbx_spool_of(tar->fd, tar->size);
     const struct sbx_fs fs = {.args = args, .spool = &spool, .changes = true, .partial = true};
     return sbx_raw_change(call, &fs, ret_count, err);
 }
 
 int sbx_handle_file_extract(struct sbx_call *call, struct sbx_err *err)
 {
-    int fd = -1;
-    int64_t size = 0;
+    struct sbx_tar tar = {.fd = -1};
     uint64_t count = 0;
     if (sbx_raw_check_path(call, err) < 0 ||
-        sbx_spool_archive(call, "archive", read_request, call->request, &fd, &size, err) < 0)
+        sbx_spool_archive(call, "archive", read_request, call->request, &tar, err) < 0)
         return -1;
-    int rc = extract(call, fd, size, &count, err);
-    sbx_close(&fd);
+    int rc = extract(call, &tar, &count, err);
+    sbx_close(&tar.fd);
     if (rc < 0)
         return -1;
     struct json_object *obj = json_object_new_object();

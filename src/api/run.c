@@ -212,7 +212,7 @@ static int work(struct sbx_run *run, struct sbx_session *session, struct sbx_err
                    err);
     if (sbx_session_begin(session, err) < 0)
         return -1;
-    if (run->archive_fd >= 0 && sbx_session_replace(session, run->archive_fd, run->archive_size, err) < 0)
+    if (run->tar.fd >= 0 && sbx_session_replace(session, &run->tar, err) < 0)
         return -1;
     if (run_all(run, session, err) < 0)
         return -1;
@@ -221,8 +221,8 @@ static int work(struct sbx_run *run, struct sbx_session *session, struct sbx_err
 
 static int answer(struct sbx_call *call, struct sbx_run *run, struct sbx_err *err)
 {
-    if (run->archive.text && sbx_spool_archive(call, "archive", sbx_base64_read, &run->archive,
-                                               &run->archive_fd, &run->archive_size, err) < 0)
+    if (run->archive.text &&
+        sbx_spool_archive(call, "archive", sbx_base64_read, &run->archive, &run->tar, err) < 0)
         return -1;
     struct sbx_session session;
     if (sbx_session_open(call->engine, call->id, &session, err) < 0)
@@ -303,7 +303,7 @@ int sbx_handle_run(struct sbx_call *call, struct sbx_err *err)
     int rc = sbx_read_json(call, &body, err);
     if (rc <= 0)
         return rc;
-    struct sbx_run run = {.archive_fd = -1};
+    struct sbx_run run = {.tar.fd = -1};
     struct sbx_faults faults;
     sbx_faults_init(&faults);
     sbx_spool_init(&run.answer, call->api->spool_dir, SPOOL_MEMORY, ANSWER_MAX);
@@ -312,7 +312,7 @@ int sbx_handle_run(struct sbx_call *call, struct sbx_err *err)
         rc = sbx_faults_any(&faults) ? sbx_answer_faults(call->request, &faults)
                                      : answer_as_asked(call, &run, err);
     sbx_spool_done(&run.answer);
-    sbx_close(&run.archive_fd);
+    sbx_close(&run.tar.fd);
     sbx_command_done(&run.fields);
     free(run.archive_joined);
     sbx_faults_done(&faults);

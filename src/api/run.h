@@ -14,10 +14,9 @@ struct sbx_run {
     int64_t max_output;
     struct sbx_base64_text archive; /* text NULL: none */
     char *archive_joined;           /* owned; its text, when it came in lines */
-    int archive_fd;                 /* sanitised; -1: none */
-    int64_t archive_size;
-    struct sbx_spool answer;   /* of a stream: its last event */
-    struct sbx_events *events; /* NULL: the answer is sent in one piece */
+    struct sbx_tar tar;             /* of the archive; fd -1: none */
+    struct sbx_spool answer;        /* of a stream: its last event */
+    struct sbx_events *events;      /* NULL: the answer is sent in one piece */
 };
 
 /* What a command of the run is started with; borrowed. */

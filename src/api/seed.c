@@ -3,6 +3,7 @@
 #include <strings.h>
 
 #include "api/internal.h"
+#include "sandboxd/session.h"
 
 #define NEITHER "At least one of repo_archive and skills_archive is required"
 
@@ -12,12 +13,6 @@ static const struct {
     const char *field;
     const char *target;
 } ARCHIVE[ARCHIVES] = {{"repo_archive", "/repo"}, {"skills_archive", "/skills"}};
-
-/* Sanitised archives, each in an unlinked file. */
-struct spooled {
-    int fd[ARCHIVES]; /* -1: not given */
-    int64_t size[ARCHIVES];
-};
 
 static ssize_t read_request(void *arg, void *buf, size_t n, struct sbx_err *err)
 {
@@ -30,15 +25,14 @@ static ssize_t read_part(void *arg, void *buf, size_t n, struct sbx_err *err)
 }
 
 static int sanitise(struct sbx_call *call, struct sbx_multipart *multipart, int which,
-                    struct spooled *spooled, struct sbx_err *err)
+                    struct sbx_tar tars[ARCHIVES], struct sbx_err *err)
 {
-    if (spooled->fd[which] >= 0)
+    if (tars[which].fd >= 0)
         return sbx_err_set(err, SBX_ERR_INVALID, "%s is given twice", ARCHIVE[which].field);
-    return sbx_spool_archive(call, ARCHIVE[which].field, read_part, multipart, &spooled->fd[which],
-                             &spooled->size[which], err);
+    return sbx_spool_archive(call, ARCHIVE[which].field, read_part, multipart, &tars[which], err);
 }
 
-static int spool(struct sbx_call *call, struct spooled *spooled, struct sbx_err *err)
+static int spool(struct sbx_call *call, struct sbx_tar tars[ARCHIVES], struct sbx_err *err)
 {
     const char *type = sbx_request_header(call->request, "content-type");
     if (!type || strncasecmp(type, "multipart/form-data", strlen("multipart/form-data")) != 0)
@@ -52,11 +46,11 @@ static int spool(struct sbx_call *call, struct spooled *spooled, struct sbx_err 
         int which = 0;
         while (which < ARCHIVES && strcmp(part.name, ARCHIVE[which].field) != 0)
             which++;
-        if (which < ARCHIVES && (rc = sanitise(call, multipart, which, spooled, err)) < 0)
+        if (which < ARCHIVES && (rc = sanitise(call, multipart, which, tars, err)) < 0)
             break;
     }
     sbx_multipart_free(multipart);
-    if (rc == 0 && spooled->fd[REPO] < 0 && spooled->fd[SKILLS] < 0)
+    if (rc == 0 && tars[REPO].fd < 0 && tars[SKILLS].fd < 0)
         return sbx_err_set(err, SBX_ERR_INVALID, NEITHER);
     return rc;
 }
@@ -80,16 +74,16 @@ static int look_first(struct sbx_call *call, struct sbx_err *err)
 
 /* A seed that failed half-way (disk full, dockerd restarted) leaves the directories empty, so that it can be
  * tried again. */
-static void take_back(struct sbx_session *session, const struct spooled *spooled)
+static void take_back(struct sbx_session *session, const struct sbx_tar tars[ARCHIVES])
 {
     for (int i = 0; i < ARCHIVES; i++) {
         struct sbx_err err = SBX_ERR_INIT;
-        if (spooled->fd[i] >= 0 && sbx_session_clear(session, ARCHIVE[i].target, &err) < 0)
+        if (tars[i].fd >= 0 && sbx_session_clear(session, ARCHIVE[i].target, &err) < 0)
             sbx_log_err(SBX_LOG_WARNING, "a failed seed could not be taken back", &err);
     }
 }
 
-static int extract(struct sbx_call *call, const struct spooled *spooled, struct sbx_err *err)
+static int extract(struct sbx_call *call, const struct sbx_tar tars[ARCHIVES], struct sbx_err *err)
 {
     struct sbx_session session;
     if (sbx_session_open(call->engine, call->id, &session, err) < 0)
@@ -97,26 +91,26 @@ static int extract(struct sbx_call *call, const struct spooled *spooled, struct 
     int rc = check_unseeded(&session.record, err);
     bool touched = rc == 0;
     for (int i = 0; rc == 0 && i < ARCHIVES; i++) {
-        if (spooled->fd[i] >= 0)
-            rc = sbx_session_extract(&session, ARCHIVE[i].target, spooled->fd[i], spooled->size[i], err);
+        if (tars[i].fd >= 0)
+            rc = sbx_session_extract(&session, ARCHIVE[i].target, &tars[i], err);
     }
     if (rc == 0)
         rc = sbx_session_seeded(&session, err);
     if (rc < 0 && touched)
-        take_back(&session, spooled);
+        take_back(&session, tars);
     sbx_session_done(&session, rc < 0 ? err : NULL);
     return rc;
 }
 
 int sbx_handle_seed(struct sbx_call *call, struct sbx_err *err)
 {
-    struct spooled spooled = {.fd = {-1, -1}};
+    struct sbx_tar tars[ARCHIVES] = {{.fd = -1}, {.fd = -1}};
     int rc = look_first(call, err);
     if (rc == 0)
-        rc = spool(call, &spooled, err);
+        rc = spool(call, tars, err);
     if (rc == 0)
-        rc = extract(call, &spooled, err);
-    sbx_close(&spooled.fd[REPO]);
-    sbx_close(&spooled.fd[SKILLS]);
+        rc = extract(call, tars, err);
+    sbx_close(&tars[REPO].fd);
+    sbx_close(&tars[SKILLS].fd);
     return rc < 0 ? -1 : sbx_answer(call->request, 204, NULL, NULL, 0, err);
 }

@@ -6,6 +6,7 @@
 
 #define NOTICED_MS 2000 /* how long dockerd may take to notice that a container has ended */
 #define LOOK_MS    20
+#define CLEAR_MS   600000 /* for millions of files on a slow disk; nothing else ends it */
 
 /* An agent that went silent or broke its word is not trusted further: its container is ended, and the next
  * request starts it again. */
@@ -127,32 +128,17 @@ static int on_words(void *arg, int channel, const void *data, size_t n, struct s
 int sbx_session_clear(struct sbx_session *session, const char *target, struct sbx_err *err)
 {
     const char *const argv[] = {target, NULL};
-    struct sbx_exec_spec spec = {.builtin = "clear", .argv = argv, .cwd = "/"};
+    struct sbx_exec_spec spec = {.builtin = "clear", .argv = argv, .cwd = "/", .timeout_ms = CLEAR_MS};
     struct sbx_exec_result result;
     struct words words = {.len = 0};
-    if (sbx_session_exec(session, &spec, on_words, &words, &result, err) < 0)
-        return -1;
-    if (result.code == 0)
-        return 0;
+    struct sbx_shield shield;
+    sbx_shield_raise(&shield, session->engine);
+    int rc = sbx_session_exec(session, &spec, on_words, &words, &result, err);
+    sbx_shield_lower(&shield, session->engine);
+    if (rc < 0 || result.code == 0)
+        return rc;
     return sbx_err_set(err, SBX_ERR_UPSTREAM, "%s cannot be emptied: %s%s", target, words.text,
                        result.message);
-}
-
-int sbx_session_extract(struct sbx_session *session, const char *target, int fd, int64_t size,
-                        struct sbx_err *err)
-{
-    if (sbx_template_drop(session, err) < 0)
-        return -1;
-    return sbx_docker_put_archive(session->engine->docker, session->engine->wait, session->record.container,
-                                  target, fd, size, err);
-}
-
-int sbx_session_replace(struct sbx_session *session, int fd, int64_t size, struct sbx_err *err)
-{
-    if (sbx_session_clear(session, "/repo", err) < 0 ||
-        sbx_session_extract(session, "/repo", fd, size, err) < 0)
-        return -1;
-    return session->record.extract_patch ? sbx_patch_baseline(session, true, err) : 0;
 }
 
 int sbx_session_seeded(struct sbx_session *session, struct sbx_err *err)

@@ -4,6 +4,8 @@ import gzip
 import io
 import lzma
 import os
+import re
+import signal
 import socket
 import tarfile
 import threading
@@ -230,6 +232,69 @@ def test_seeding_skills_alone_still_begins_the_patches(create):
     assert b"+new" in session.turn("echo new > file")
 
 
+# --- by the agent, or by dockerd ---
+
+BULK = member("zz-bulk", bytes(40 * MIB))  # makes it an archive for dockerd
+
+
+def attributes(session, where):
+    """What find and sha256sum say of everything below a directory but for BULK."""
+    out = session.out(f"cd {where} && find . -mindepth 1 ! -name zz-bulk -printf '%P %y %m %U:%G %T@ %l %n\\n' | sort; "
+                      "find . -type f ! -name zz-bulk -exec sha256sum {} + | sort -k 2")
+    return out.splitlines()
+
+
+def agent_share(session):
+    """How much of the time of the last seed was the agent's."""
+    line = session.stack.events("request", session=session.id, path=f"{session.path}seed/")[-1]
+    found = {key: float(value) for key, value in re.findall(r"(agent_ms|docker_ms)=([0-9.]+)", line)}
+    return found["agent_ms"] / (found["agent_ms"] + found["docker_ms"])
+
+
+def intricate():
+    link = {"type": tarfile.SYMTYPE}
+    deep = "/".join(["directory-with-a-name"] * 12)
+    return [member("dir/", mode=0o700, mtime=1_500_000_001), member("dir/file", b"f" * 5000, 0o600, mtime=1_500_000_002),
+            member("none", b"n", 0o000), member("readonly", b"r", 0o444, mtime=0), member("program", b"p", 0o711), member("suid", b"s", 0o6755),
+            member("closed/", mode=0o000, mtime=1_500_000_003), member("closed/file", b"c", 0o400), member("empty", b""),
+            member("implicit/a/b", b"b"), member(deep + "/", mode=0o775), member(deep + "/file", b"long"), member(deep + "/link", linkname="file", **link),
+            member("link", linkname="dir/file", mtime=1_500_000_004, **link), member("dangling", linkname="no/" + "long-name/" * 20 + "target", **link),
+            member("hard", type=tarfile.LNKTYPE, linkname="dir/file"), member("new\nline", b"1"), member("f\xc3\xbc", b"2"), member("future", b"", mtime=2**32),
+            member("was-file", b"file now"), member("was-link", b"no link now"), member("was-dir", b"no directory now"),
+            member("becomes-dir/", mode=0o755), member("becomes-dir/x", b"x"), member("link-becomes-dir/", mode=0o755), member("link-becomes-dir/x", b"x"),
+            member("kept/", mode=0o770, mtime=1_500_000_005), member("kept/new", b"n"), member("now-link", linkname="dir", **link)]
+
+
+@pytest.mark.parametrize("target", ["/repo", "/skills"])
+def test_a_tree_looks_the_same_whoever_extracts_it(create, target):
+    found = []
+    for bulk in ([], [BULK]):
+        session = create()
+        session.run(f"cd {target} && mkdir -p was-dir/deep/er kept ../tmp/elsewhere && chmod 500 was-dir/deep && chmod 711 kept && touch was-dir/deep/er/f; "
+                    "echo old > was-file; chmod 0 was-file; ln -s /etc/passwd was-link; echo old > becomes-dir; ln -s /tmp/elsewhere link-becomes-dir; "
+                    "echo old > kept/old; touch -d @1400000000 kept/old; echo old > now-link")
+        session.seeded(**{target[1:]: tar(intricate() + bulk)})
+        assert (agent_share(session) < 0.5) == bool(bulk)
+        assert session.out("ls -A /tmp/elsewhere") == ""
+        found.append([line for line in attributes(session, target) if not re.match(r"(implicit(/a)?|directory-with-a-name(/directory-with-a-name){0,10}) d ", line)])
+    assert found[0] == found[1]
+    assert len(found[0]) > 30
+
+
+def test_what_the_user_may_not_write_is_seeded_by_dockerd(create, stack):
+    session = create()
+    roots = tar([member("roots/", mode=0o755), member("roots/old", b"old", 0o600)])
+    assert stack.docker.http.put(f"/containers/{session.container}/archive", params={"path": "/repo"}, content=roots).status_code == 200
+    session.seeded(repo=tar({"roots/new": b"new", "roots/old": b"mine", "other": b"other"}))
+    assert session.out("cat roots/new roots/old other; stat -c ' %u %a' roots/old") == "newmineother 1000 644"
+
+
+def test_a_seed_that_meets_the_sessions_memory_limit_is_whole(create):
+    session = create(memory_bytes=32 * MIB)
+    session.seeded(repo=tar({f"d{i % 7}/f{i}": b"%d" % i * 4000 for i in range(3000)}))
+    assert session.out("find . -type f | wc -l") == "3000"
+
+
 # --- clients that are slow, big or gone ---
 
 
@@ -278,6 +343,45 @@ def test_a_client_that_leaves_in_the_middle_leaves_an_unseeded_session(session):
     assert session.out("ls -A /repo") == ""
     session.seeded(repo=tar({"b": b"2"}))
     assert session.out("ls -A") == "b"
+
+
+def extractor(session):
+    """The process that extracts a seed in the session, stopped."""
+    agent = session.stack.docker.inspect(session.container)["State"]["Pid"]
+    found = []
+
+    def children():
+        with open(f"/proc/{agent}/task/{agent}/children", encoding="ascii") as text:
+            found[:] = [int(pid) for pid in text.read().split()]
+        return found
+    eventually(children, what="an extraction that has begun")
+    os.kill(found[0], signal.SIGSTOP)
+    return found[0]
+
+
+MANY = {f"d{i % 50}/f{i}": b"x" * 1000 for i in range(4000)}
+
+
+@pytest.mark.runc
+def test_a_client_that_leaves_during_the_extraction_leaves_an_empty_unseeded_session(session):
+    archive = tar(MANY)
+    upload = Upload(session, len(archive))
+    Background(lambda: upload.send(archive + upload.TAIL)).result()
+    extractor(session)
+    upload.close()
+    eventually(lambda: session.stack.events("request", session=session.id, path=f"{session.path}seed/"))
+    assert session.out("ls -A /repo") == ""
+    assert not session.stack.events("a failed seed could not be taken back")
+    session.seeded(repo=tar({"b": b"2"}))
+    assert session.out("ls -A") == "b"
+
+
+@pytest.mark.runc
+def test_an_extraction_that_is_killed_is_done_by_dockerd(session):
+    seed = Background(session.seed, tar(MANY))
+    os.kill(extractor(session), signal.SIGKILL)
+    assert seed.result().status_code == 204
+    assert session.out("find . -type f | wc -l") == "4000"
 
 
 def test_a_slow_uploader_blocks_nobody(session, create, stack):
