@@ -246,7 +246,7 @@ def attributes(session, where):
 
 def agent_share(session):
     """How much of the time of the last seed was the agent's."""
-    line = session.stack.events("request", session=session.id, path=f"{session.path}seed/")[-1]
+    line = eventually(lambda: session.stack.events("request", session=session.id, path=f"{session.path}seed/"), what="its line")[-1]
     found = {key: float(value) for key, value in re.findall(r"(agent_ms|docker_ms)=([0-9.]+)", line)}
     return found["agent_ms"] / (found["agent_ms"] + found["docker_ms"])
 
