@@ -83,8 +83,8 @@ enum sbx_exit_reason {
  * starts without a word from the worker. It starts unless that one ended with REASON timeout, cancelled or
  * skipped or, with IF_OK, with another CODE than 0; then it ends as skipped, and with it all that follow it.
  * They form one line: FOLLOWS names the last of it, or the exec that runs or that ended last. Its STDIN must
- * be 0. HELLO_ACK's AHEAD says how many may wait; an agent without it does not know FOLLOWS. They wait for the
- * connection: a new HELLO drops them, a KILL skips that one and all behind it.
+ * be 0. HELLO_ACK's AHEAD says how many may wait; an agent without it does not know FOLLOWS. They wait for
+ * the connection: a new HELLO drops them, a KILL skips that one and all behind it.
  */
 #define SBX_AHEAD_MAX   16
 #define SBX_AHEAD_BYTES (64 * 1024) /* of their messages together */
