@@ -147,14 +147,10 @@ void sbx_request_finish(struct sbx_request *request)
     if (!request->body_ended && !request->body_failed && !request->broken)
         linger(request->fcgi.ipcFd);
     /* libfcgi closes by reading until the other end has closed, for as long as something comes every two
-     * seconds; a "detached" connection is just closed. Of the others the read side is shut, so that there is
-     * nothing to wait for. For a broken answer that also keeps it from writing an end record. */
-    if (request->body_ended && !request->broken)
-        FCGX_Detach(&request->fcgi);
-    else
-        shutdown(request->fcgi.ipcFd, SHUT_RDWR);
+     * seconds: with the read side shut there is nothing to wait for. For a broken answer this also keeps it
+     * from writing an end record. */
+    shutdown(request->fcgi.ipcFd, SHUT_RDWR);
     request->fcgi.keepConnection = 0;
     FCGX_Finish_r(&request->fcgi);
-    FCGX_Attach(&request->fcgi);
     request->active = false;
 }
