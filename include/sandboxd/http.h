@@ -35,6 +35,10 @@ void sbx_server_free(struct sbx_server *server);
  * request is served. */
 struct sbx_request *sbx_server_accept(struct sbx_server *server, struct sbx_err *err) SBX_MUST_CHECK;
 
+/* Take *fd over (it becomes -1) and close it when the answer is out: to let go of a large unlinked file takes
+ * longer than a small request. */
+void sbx_request_close_later(struct sbx_request *request, int *fd);
+
 /* Close the connection, after at most 1 s for taking in the rest of an unread body. An unanswered request
  * becomes a 500. */
 void sbx_request_finish(struct sbx_request *request);

@@ -214,6 +214,7 @@ int sbx_handle_file_get(struct sbx_call *call, struct sbx_err *err)
     if (rc == 0)
         rc = download.have.directory ? answer_directory(call->request, &download, err)
                                      : answer_file(call->request, &download, err);
+    sbx_request_close_later(call->request, &download.spool.fd);
     sbx_spool_done(&download.spool);
     return rc;
 }
@@ -290,6 +291,7 @@ int sbx_handle_file_put(struct sbx_call *call, struct sbx_err *err)
         sbx_err_set(err, SBX_ERR_TOO_LARGE, "Request body is too large");
     if (rc == 0)
         rc = put(call, &spool, mode, &made, err);
+    sbx_request_close_later(call->request, &spool.fd);
     sbx_spool_done(&spool);
     return rc < 0 ? -1 : sbx_answer(call->request, made ? 201 : 204, NULL, NULL, 0, err);
 }

@@ -24,7 +24,7 @@ int sbx_handle_file_extract(struct sbx_call *call, struct sbx_err *err)
         sbx_spool_archive(call, "archive", read_request, call->request, &tar, err) < 0)
         return -1;
     int rc = extract(call, &tar, &count, err);
-    sbx_close(&tar.fd);
+    sbx_request_close_later(call->request, &tar.fd);
     if (rc < 0)
         return -1;
     struct json_object *obj = json_object_new_object();

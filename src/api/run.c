@@ -311,8 +311,9 @@ int sbx_handle_run(struct sbx_call *call, struct sbx_err *err)
     if (rc == 0)
         rc = sbx_faults_any(&faults) ? sbx_answer_faults(call->request, &faults)
                                      : answer_as_asked(call, &run, err);
+    sbx_request_close_later(call->request, &run.answer.fd);
+    sbx_request_close_later(call->request, &run.tar.fd);
     sbx_spool_done(&run.answer);
-    sbx_close(&run.tar.fd);
     sbx_command_done(&run.fields);
     free(run.archive_joined);
     sbx_faults_done(&faults);

@@ -110,7 +110,7 @@ int sbx_handle_seed(struct sbx_call *call, struct sbx_err *err)
         rc = spool(call, tars, err);
     if (rc == 0)
         rc = extract(call, tars, err);
-    sbx_close(&tars[REPO].fd);
-    sbx_close(&tars[SKILLS].fd);
+    sbx_request_close_later(call->request, &tars[REPO].fd);
+    sbx_request_close_later(call->request, &tars[SKILLS].fd);
     return rc < 0 ? -1 : sbx_answer(call->request, 204, NULL, NULL, 0, err);
 }

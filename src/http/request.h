@@ -11,6 +11,7 @@
 #define REQUEST_PATH_MAX  4096
 #define REQUEST_ID_MAX    64
 #define REQUEST_EXTRA_MAX 4096
+#define REQUEST_LATER     4
 
 struct sbx_request {
     FCGX_Request fcgi;
@@ -29,6 +30,8 @@ struct sbx_request {
     const char *remote;
     char path[REQUEST_PATH_MAX];
     char id[REQUEST_ID_MAX + 1];
+    int later[REQUEST_LATER]; /* to be closed at the end */
+    size_t later_count;
     size_t extra_len;
     char extra[REQUEST_EXTRA_MAX]; /* header lines of the answer */
 };

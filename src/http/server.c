@@ -134,6 +134,18 @@ static void linger(int fd)
     }
 }
 
+void sbx_request_close_later(struct sbx_request *request, int *fd)
+{
+    if (*fd < 0)
+        return;
+    if (request->later_count == REQUEST_LATER) {
+        sbx_close(fd);
+        return;
+    }
+    request->later[request->later_count++] = *fd;
+    *fd = -1;
+}
+
 void sbx_request_finish(struct sbx_request *request)
 {
     if (!request->active)
@@ -152,5 +164,7 @@ void sbx_request_finish(struct sbx_request *request)
     shutdown(request->fcgi.ipcFd, SHUT_RDWR);
     request->fcgi.keepConnection = 0;
     FCGX_Finish_r(&request->fcgi);
+    while (request->later_count > 0)
+        sbx_close(&request->later[--request->later_count]);
     request->active = false;
 }
