@@ -107,18 +107,7 @@ struct sbx_exec_spec sbx_run_spec(const struct sbx_run *run, struct json_object 
         .stdin_len = fields->stdin_len,
         .split = fields->split,
         .timeout_ms = fields->timeout_ms,
-        .ahead = &run->ahead,
     };
-}
-
-static const char *command_ahead(void *arg, size_t i, size_t *ret_len)
-{
-    const struct sbx_run *run = arg;
-    struct json_object *command = json_object_array_get_idx(run->commands, run->at + i);
-    if (!command)
-        return NULL;
-    *ret_len = (size_t)json_object_get_string_len(command);
-    return json_object_get_string(command);
 }
 
 /* One command, its result appended to the answer. */
@@ -145,10 +134,8 @@ static int run_all(struct sbx_run *run, struct sbx_session *session, struct sbx_
     if (put(run, streamed ? "{\"event\":\"done\"" : "{\"results\":[", err) < 0)
         return -1;
     size_t n = json_object_array_length(run->commands);
-    run->ahead = (struct sbx_exec_ahead){command_ahead, run, run->fail_fast};
     for (size_t i = 0; i < n; i++) {
         struct sbx_exec_result result;
-        run->at = i;
         struct json_object *command = json_object_array_get_idx(run->commands, i);
         if (i > 0 && !streamed && put(run, ",", err) < 0)
             return -1;

@@ -7,9 +7,7 @@
 
 struct sbx_run {
     struct json_object *commands; /* borrowed from the body */
-    size_t at;                    /* the one that runs */
     bool fail_fast;
-    struct sbx_exec_ahead ahead; /* those behind it */
     struct sbx_command_fields fields;
     int64_t max_output;
     struct sbx_base64_text archive; /* text NULL: none */

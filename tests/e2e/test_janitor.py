@@ -22,7 +22,7 @@ def test_a_session_whose_container_is_gone_is_ended(sweeping):
     label = f"sandboxd.session={lost.id}"
     eventually(lambda: not sweeping.docker.containers(label) and not sweeping.docker.volumes(label), 15,
                "the rest of the session to be swept")
-    assert sweeping.events("swept", subject=lost.id, detail='"its container is gone"')
+    eventually(lambda: sweeping.events("swept", subject=lost.id, detail='"its container is gone"'), 5, "the janitor to say so")
     assert lost.post(["true"]).json() == GONE
     assert kept.out("echo here") == "here"
     kept.close()
