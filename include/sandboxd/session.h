@@ -160,15 +160,6 @@ struct sbx_held_options {
 };
 
 /* One command. */
-/* The commands that the caller will run next with the same spec, one after the other, unless one ends in a
- * timeout or, with if_ok, fails. They may begin before they are asked for. */
-struct sbx_exec_ahead {
-    /* The i-th from here on, from 1; NULL when there is none. It stays where it is until it has run. */
-    const char *(*command)(void *arg, size_t i, size_t *ret_len);
-    void *arg;
-    bool if_ok;
-};
-
 struct sbx_exec_spec {
     const char *command; /* for the shell, or … */
     size_t command_len;
@@ -183,7 +174,6 @@ struct sbx_exec_spec {
     bool split;
     int64_t timeout_ms;                  /* 0: none */
     const struct sbx_held_options *held; /* for sbx_session_hold only */
-    const struct sbx_exec_ahead *ahead;  /* NULL: nothing is known to come */
 };
 
 struct sbx_exec_result {

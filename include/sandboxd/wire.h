@@ -55,7 +55,7 @@ enum sbx_frame_type {
     SBX_FRAME_DATA = 9,
     SBX_FRAME_HELD = 10, /* fields: OP, HELD, and what the operation takes; answered by RESULT */
     /* agent → worker */
-    SBX_FRAME_HELLO_ACK = 64, /* fields: VERSION, NONCE, BOOT (random id of this agent process), AHEAD */
+    SBX_FRAME_HELLO_ACK = 64, /* fields: VERSION, NONCE, BOOT (random id of this agent process) */
     SBX_FRAME_REFUSED = 65,   /* fields: NONCE, FENCE (newest seen), MESSAGE */
     SBX_FRAME_OUTPUT = 66,    /* u8 channel (1 stdout or merged, 2 stderr), then raw bytes; costs credit */
     SBX_FRAME_EXIT = 67,      /* terminal record of an exec. fields: CODE, SIGNAL, REASON, USER_US, SYSTEM_US,
@@ -75,19 +75,7 @@ enum sbx_exit_reason {
     SBX_EXIT_OOM = 4,
     SBX_EXIT_FAILED = 5, /* never ran: no shell, bad cwd, fork refused; MESSAGE and STATUS (errno) say why */
     SBX_EXIT_OUTPUT_LIMIT = 6, /* it wrote more than OUTPUT_LIMIT */
-    SBX_EXIT_SKIPPED = 7,      /* never started: see EXECs sent ahead */
 };
-
-/*
- * EXECs sent ahead: an EXEC with FOLLOWS waits until the exec of that stream is over, so that what comes next
- * starts without a word from the worker. It starts unless that one ended with REASON timeout, cancelled or
- * skipped or, with IF_OK, with another CODE than 0; then it ends as skipped, and with it all that follow it.
- * They form one line: FOLLOWS names the last of it, or the exec that runs or that ended last. Its STDIN must
- * be 0. HELLO_ACK's AHEAD says how many may wait; an agent without it does not know FOLLOWS. They wait for
- * the connection: a new HELLO drops them, a KILL skips that one and all behind it.
- */
-#define SBX_AHEAD_MAX   16
-#define SBX_AHEAD_BYTES (64 * 1024) /* of their messages together */
 
 /*
  * Held execs: an EXEC with HELD (its id) belongs to no connection. It is answered by HELD_STATE and RESULT as
@@ -195,9 +183,6 @@ enum sbx_tag {
     SBX_TAG_REQUEST = 24,    /* text: id of the request that opened the connection; absent: none */
     SBX_TAG_BUILTIN =
         25, /* text: a function of the agent instead of a program, ARGs are its arguments: clear DIR…, fs … */
-    SBX_TAG_FOLLOWS = 26, /* u32: a stream */
-    SBX_TAG_IF_OK = 27,   /* u32: 1 */
-    SBX_TAG_AHEAD = 28,   /* u32 */
     SBX_TAG_CODE = 32,    /* u32: exit code as a shell would say it (128 + signal) */
     SBX_TAG_SIGNAL = 33,  /* u32 */
     SBX_TAG_REASON = 34,  /* u32: enum sbx_exit_reason */

@@ -196,16 +196,6 @@ void exec_reap(int64_t now);
 void exec_watch(struct watch *watch, int64_t now);
 void exec_step(const struct watch *watch, int64_t now);
 
-/* ahead.c: the entry of EXECs, and the line of those that wait for the one before them. */
-void ahead_exec(uint32_t stream, const uint8_t *payload, size_t n, int64_t now);
-/* An exec of the connection has ended so. */
-void ahead_over(uint32_t stream, uint32_t code, uint32_t reason);
-/* Does this one wait? Then it will not run, nor will those behind it. */
-void ahead_kill(uint32_t stream);
-void ahead_forget(void);
-/* Start what is due. */
-void ahead_step(int64_t now);
-
 /* outcome.c: how it went, as a worker is told. */
 struct outcome {
     uint32_t code, signal, reason, status;

@@ -119,7 +119,7 @@ static void refuse(uint8_t type, uint32_t stream, int err)
 static void dispatch(uint8_t type, uint32_t stream, const uint8_t *payload, size_t n, int64_t now)
 {
     if (type == SBX_FRAME_EXEC)
-        ahead_exec(stream, payload, n, now);
+        exec_start(stream, payload, n, now);
     else if (type == SBX_FRAME_HELD)
         hold_operate(stream, payload, n, now);
     else
@@ -168,7 +168,6 @@ static void send_hello_ack(uint64_t nonce)
     size_t n = sbx_field_put_u32(out, sizeof(out), 0, SBX_TAG_VERSION, SBX_WIRE_VERSION);
     n = sbx_field_put_u64(out, sizeof(out), n, SBX_TAG_NONCE, nonce);
     n = sbx_field_put_u64(out, sizeof(out), n, SBX_TAG_BOOT, conn.boot);
-    n = sbx_field_put_u32(out, sizeof(out), n, SBX_TAG_AHEAD, SBX_AHEAD_MAX);
     queue_send(0, SBX_FRAME_HELLO_ACK, 0, out, n);
 }
 
@@ -222,7 +221,6 @@ static void on_hello(const struct sbx_frame *frame, int64_t now)
         message_done(&conn.messages[i]);
     file_abort();
     hold_abort();
-    ahead_forget();
     exec_disconnect(false, now);
     queue_forget();
     send_hello_ack(nonce);
@@ -267,8 +265,6 @@ static void on_frame(const struct sbx_frame *frame, int64_t now)
     case SBX_FRAME_KILL:
         if ((exec = exec_find(frame->stream)))
             exec_end(exec, SBX_EXIT_CANCELLED, now);
-        else
-            ahead_kill(frame->stream);
         break;
     case SBX_FRAME_CREDIT:
         on_credit(frame);

@@ -42,7 +42,6 @@ void exec_refuse(uint32_t stream, uint32_t code, int err, const char *message)
     n = sbx_field_put_u32(out, sizeof(out), n, SBX_TAG_STATUS, (uint32_t)err);
     n = sbx_field_put(out, sizeof(out), n, SBX_TAG_MESSAGE, message, strlen(message));
     conn_send(SBX_FRAME_EXIT, stream, out, n);
-    ahead_over(stream, code, SBX_EXIT_FAILED);
 }
 
 static void refuse_because(uint32_t stream, int err, const char *what)
@@ -268,7 +267,6 @@ static void send_exit(const struct exec *exec, const struct outcome *outcome)
 {
     uint8_t out[OUTCOME_SIZE];
     conn_send(SBX_FRAME_EXIT, exec->stream, out, outcome_put(outcome, out, sizeof(out), 0));
-    ahead_over(exec->stream, outcome->code, outcome->reason);
 }
 
 static void finish(struct exec *exec)

@@ -89,7 +89,6 @@ static void run(int signals)
         if (!conn_step(&watch, now))
             end_everything();
         exec_step(&watch, now);
-        ahead_step(now);
         hold_step();
         linger_step(&watch);
         queue_flush();

@@ -52,7 +52,6 @@ void sbx_link_close(struct sbx_link *link)
 {
     if (!link)
         return;
-    sbx_link_ahead_drop(link);
     sbx_attach_close(link->attach);
     sbx_buf_done(&link->out);
     free(link);
@@ -183,20 +182,16 @@ static int greeting(struct sbx_link *link, const struct sbx_frame *frame, struct
 {
     struct sbx_field field;
     uint64_t nonce = 0;
-    uint32_t ahead = 0; /* an agent of an earlier release lets nothing wait */
     size_t off = 0;
     while (sbx_field_next(frame->payload, frame->len, &off, &field)) {
         if (field.tag == SBX_TAG_NONCE)
             (void)sbx_field_u64(&field, &nonce);
-        else if (field.tag == SBX_TAG_AHEAD)
-            (void)sbx_field_u32(&field, &ahead);
     }
     if (nonce != link->nonce)
         return 0;
     if (frame->type == SBX_FRAME_REFUSED)
         return sbx_err_set(err, SBX_ERR_UNAVAILABLE, "the session was taken over by another request");
     link->greeted = true;
-    link->ahead_max = ahead < SBX_AHEAD_MAX ? ahead : SBX_AHEAD_MAX;
     link->reader.key = link->key;
     return 1;
 }

@@ -9,13 +9,6 @@
     (64 * 1024) /* as much is queued ahead of the stream, more only by a single message                      \
                  */
 
-/* A command that was sent and whose turn has not come. */
-struct sbx_link_ahead {
-    uint32_t stream;
-    const char *command; /* only compared */
-    size_t size;
-};
-
 struct sbx_link {
     struct sbx_engine *engine;
     struct sbx_attach *attach;
@@ -31,10 +24,6 @@ struct sbx_link {
     bool greeted;     /* HELLO_ACK with our nonce has come */
     int64_t heard_ms; /* last bytes from the agent */
     int64_t pinged_ms;
-    struct sbx_link_ahead ahead[SBX_AHEAD_MAX]; /* in order */
-    size_t ahead_n;
-    size_t ahead_max; /* how many the agent lets wait; 0 until it has said so */
-    size_t ahead_bytes;
 };
 
 /* A new stream id. */
@@ -53,27 +42,9 @@ int sbx_link_pump(struct sbx_link *link, int timeout_ms, struct sbx_err *err) SB
  * agent refused us. */
 int sbx_link_next(struct sbx_link *link, struct sbx_frame *ret, struct sbx_err *err) SBX_MUST_CHECK;
 
-/* Queue the EXEC of a command, to start after the one of stream `follows` (0: at once). INVALID when it is
- * too large. */
+/* Queue the EXEC of a command. INVALID when it is too large. */
 int sbx_link_put_exec(struct sbx_link *link, uint32_t stream, const struct sbx_exec_spec *spec,
-                      uint32_t follows, struct sbx_err *err) SBX_MUST_CHECK;
-
-/* What its EXEC takes at most, in bytes. */
-size_t sbx_link_exec_size(const struct sbx_exec_spec *spec);
-
-/* While spec runs as `stream`: queue what spec->ahead says will come next, as much as is worth it. */
-int sbx_link_ahead_fill(struct sbx_link *link, uint32_t stream, const struct sbx_exec_spec *spec,
-                        struct sbx_err *err) SBX_MUST_CHECK;
-
-/* The stream that spec was sent ahead as; 0: it was not. */
-uint32_t sbx_link_ahead_take(struct sbx_link *link, const struct sbx_exec_spec *spec);
-
-/* spec has ended so: is anything of what follows still going to run? */
-void sbx_link_ahead_over(struct sbx_link *link, const struct sbx_exec_spec *spec,
-                         const struct sbx_exec_result *result);
-
-/* What was sent ahead shall not run. */
-void sbx_link_ahead_drop(struct sbx_link *link);
+                      struct sbx_err *err) SBX_MUST_CHECK;
 
 /* One field of an EXIT (or HELD_STATE) into *ret; other fields are passed over. */
 void sbx_link_decode_exit(const struct sbx_field *field, struct sbx_exec_result *ret);

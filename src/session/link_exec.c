@@ -63,19 +63,19 @@ static size_t text_size(const char *text)
     return text ? strlen(text) : 0;
 }
 
-size_t sbx_link_exec_size(const struct sbx_exec_spec *spec)
+static size_t exec_size(const struct sbx_exec_spec *spec)
 {
     return sbx_field_size(spec->command_len) + sbx_field_size(text_size(spec->builtin)) +
            list_size(spec->argv) + list_size(spec->env) + sbx_field_size(text_size(spec->cwd)) +
-           5 * sbx_field_size(sizeof(uint32_t)) + HELD_SIZE;
+           3 * sbx_field_size(sizeof(uint32_t)) + HELD_SIZE;
 }
 
 int sbx_link_put_exec(struct sbx_link *link, uint32_t stream, const struct sbx_exec_spec *spec,
-                      uint32_t follows, struct sbx_err *err)
+                      struct sbx_err *err)
 {
     size_t cwd = text_size(spec->cwd);
     size_t builtin = text_size(spec->builtin);
-    size_t size = sbx_link_exec_size(spec);
+    size_t size = exec_size(spec);
     if (size > SBX_MESSAGE_MAX)
         return sbx_err_set(err, SBX_ERR_INVALID, "the command and its environment are larger than %d bytes",
                            SBX_MESSAGE_MAX);
@@ -87,10 +87,6 @@ int sbx_link_put_exec(struct sbx_link *link, uint32_t stream, const struct sbx_e
     n = sbx_field_put_u32(payload, size, n, SBX_TAG_STDIN,
                           stdin_length(spec) >= 0 || (spec->held && spec->held->input) ? 1 : 0);
     n = sbx_field_put_u32(payload, size, n, SBX_TAG_SPLIT, spec->split ? 1 : 0);
-    if (follows) {
-        n = sbx_field_put_u32(payload, size, n, SBX_TAG_FOLLOWS, follows);
-        n = sbx_field_put_u32(payload, size, n, SBX_TAG_IF_OK, spec->ahead && spec->ahead->if_ok);
-    }
     if (spec->held)
         n = put_held(payload, size, n, spec->held);
     if (cwd > 0)
@@ -247,25 +243,18 @@ int sbx_link_exec(struct sbx_link *link, const struct sbx_exec_spec *spec,
 {
     struct running run = {.link = link,
                           .spec = spec,
-                          .stream = sbx_link_ahead_take(link, spec),
+                          .stream = sbx_link_stream(link),
                           .stdin_len = stdin_length(spec),
                           .stdin_credit = SBX_WIRE_WINDOW};
     SBX_SPAN("agent", "run a command");
-    if (run.stream == 0) {
-        run.stream = sbx_link_stream(link);
-        if (sbx_link_put_exec(link, run.stream, spec, 0, err) < 0)
-            return -1;
-    }
+    if (sbx_link_put_exec(link, run.stream, spec, err) < 0)
+        return -1;
     int64_t late = spec->timeout_ms > 0 ? sbx_now_ms() + spec->timeout_ms + AGENT_LATE_MS : 0;
     for (;;) {
         int done = take_frames(&run, on_output, arg, ret, err);
-        if (done > 0 && ret->reason == SBX_EXIT_SKIPPED)
-            return sbx_err_set(err, SBX_ERR_UNAVAILABLE, "the agent passed the command over");
-        if (done > 0) {
-            sbx_link_ahead_over(link, spec, ret);
+        if (done > 0)
             return 0;
-        }
-        if (done < 0 || feed_stdin(&run, err) < 0 || sbx_link_ahead_fill(link, run.stream, spec, err) < 0)
+        if (done < 0 || feed_stdin(&run, err) < 0)
             break;
         int64_t left = late ? late - sbx_now_ms() : -1;
         if (late && left <= 0) {

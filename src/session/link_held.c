@@ -153,8 +153,8 @@ int sbx_link_held(struct sbx_link *link, const struct sbx_exec_spec *spec, struc
     SBX_SPAN("agent", "held exec");
     *ret_status = 0;
     message[0] = '\0';
-    int rc = spec ? sbx_link_put_exec(link, answer.stream, spec, 0, err)
-                  : put_call(link, answer.stream, call, err);
+    int rc =
+        spec ? sbx_link_put_exec(link, answer.stream, spec, err) : put_call(link, answer.stream, call, err);
     if (rc < 0)
         return -1;
     int64_t until = sbx_now_ms() + ANSWER_MS;

@@ -33,7 +33,7 @@ def test_they_run_one_after_the_other(session):
 
 
 def test_small_and_large_commands_and_outputs_keep_their_places(session):
-    """Some commands are too large to be sent ahead, some outputs larger than what an agent sends unasked."""
+    """Some commands take many frames, some outputs are larger than what an agent sends unasked."""
     commands, expected = [], []
     for i in range(40):
         if i % 5 == 1:
@@ -97,7 +97,6 @@ def test_a_client_that_leaves_keeps_the_rest_from_starting(session):
 
 
 def test_a_worker_that_dies_keeps_the_rest_from_starting(make_stack):
-    """What it has sent ahead waits for its connection, and the next request opens another."""
     session = make_stack(MIN_WORKERS=2).create()
     running = Background(session.post, ["true", WAIT, *["touch ran"] * 10])
     waiting(session)
