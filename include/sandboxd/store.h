@@ -211,8 +211,8 @@ int sbx_store_lock(struct sbx_store *store, struct sbx_wait *wait, const char *i
 void sbx_store_unlock(struct sbx_lock *lock, struct sbx_wait *wait, bool gone);
 
 /* Release the locks of processes of this replica that died: a replica that starts again does not wait for the
- * TTL of what its predecessor held, and neither does a session whose worker was killed. How many there were,
- * or -1. */
+ * TTL of what its predecessor held, and neither does a session whose worker was killed. What a living one
+ * could not release is forgotten when its TTL is over. How many were released, or -1. */
 int sbx_store_free_dead(struct sbx_store *store, struct sbx_err *err) SBX_MUST_CHECK;
 
 /* Leases: name → holder for ttl_ms. 1 when holder has it now (new or renewed), 0 when another has, -1. */

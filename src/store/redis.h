@@ -68,6 +68,7 @@ enum sbx_redis_script {
     SBX_REDIS_DO_LOCK,
     SBX_REDIS_DO_REFRESH,
     SBX_REDIS_DO_RELEASE,
+    SBX_REDIS_DO_HELD,
     SBX_REDIS_SCRIPTS,
 };
 

@@ -146,8 +146,8 @@ static bool is_dead(const char *token)
 int sbx_redis_free_dead(struct sbx_store *store, struct sbx_err *err)
 {
     char held_key[SBX_REDIS_KEY_SIZE];
-    const char *argv[] = {"HGETALL", sbx_redis_key(held_key, SBX_REDIS_HELD, self(store)->replica)};
-    SBX_REDIS_AUTO_REPLY redisReply *reply = sbx_redis_command(self(store), 2, argv, err);
+    const char *argv[] = {sbx_redis_key(held_key, SBX_REDIS_HELD, self(store)->replica), SBX_REDIS_LOCK};
+    SBX_REDIS_AUTO_REPLY redisReply *reply = sbx_redis_run(self(store), SBX_REDIS_DO_HELD, 2, argv, err);
     if (!reply)
         return -1;
     int freed = 0;

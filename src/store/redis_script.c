@@ -195,6 +195,16 @@ static const char refresh[] = "local holder = redis.call('GET', KEYS[1])\n"
                               "redis.call('HSET', KEYS[3], ARGV[1], ARGV[2])\n"
                               "return 1";
 
+/* What a replica holds: ids and tokens in turns. Forgets those whose lock is no longer theirs: a release was
+ * lost, and the TTL made up for it. ARGV[1] is the prefix of locks. */
+static const char held[] = "local out, all = {}, redis.call('HGETALL', KEYS[1])\n"
+                           "for i = 1, #all, 2 do\n"
+                           "  if redis.call('GET', ARGV[1] .. all[i]) == all[i + 1] then\n"
+                           "    out[#out + 1], out[#out + 2] = all[i], all[i + 1]\n"
+                           "  else redis.call('HDEL', KEYS[1], all[i]) end\n"
+                           "end\n"
+                           "return out";
+
 /* Writes only where it has to, so that it also works while Redis takes no writes. */
 static const char instance[] = "local known = redis.call('GET', KEYS[1])\n"
                                "if known then return known end\n"
@@ -231,4 +241,5 @@ const struct sbx_redis_lua sbx_redis_lua[SBX_REDIS_SCRIPTS] = {
     [SBX_REDIS_DO_RELEASE] = {release, 3},
     [SBX_REDIS_DO_LOCK] = {lock, 3},
     [SBX_REDIS_DO_REFRESH] = {refresh, 3},
+    [SBX_REDIS_DO_HELD] = {held, 1},
 };

@@ -46,7 +46,8 @@ def test_the_examples_do_what_the_text_says(answers):
     assert found["matches"] == [{"path": "/repo/hello.txt", "line": 1, "text": "hello, world"}]
     assert answers[5][1].startswith(README[:20]) and answers[5][1].endswith("README.md\n")
     assert answers[6][1].startswith('{"accepted":5,"eof":false}')
-    assert '"data":"done\\n"' in answers[6][1] and '"exit_code":0' in answers[6][1]
+    events = [json.loads(line[len("data: "):]) for line in answers[6][1].splitlines() if line.startswith("data: ")]
+    assert "".join(event.get("data", "") for event in events).endswith("\ndone\n") and events[-1]["exit_code"] == 0
     assert json.loads(answers[7][1].splitlines()[0])["patch"]
 
 

@@ -258,6 +258,13 @@ static void ask_lock(const char *id, char token[128])
     redis_server_ask(command, token, 128);
 }
 
+static void ask_held(const char *id, char token[128])
+{
+    char command[128];
+    snprintf(command, sizeof(command), "HGET daiv-sandbox:locks-of:test %s", id);
+    redis_server_ask(command, token, 128);
+}
+
 static void a_held_lock_is_taken_again_when_redis_comes_back_empty(void **state)
 {
     struct sbx_store_options quick = options;
@@ -332,11 +339,35 @@ static void locks_of_dead_processes_of_the_replica_are_released(void **state)
     ask_lock(living, token);
     assert_string_equal(token, lock.token);
     assert_int_equal(sbx_store_free_dead(store, NULL), 0);
+    ask_held(living, token);
+    assert_string_equal(token, lock.token);
     sbx_store_unlock(&lock, NULL, true);
-    redis_server_ask("EXISTS daiv-sandbox:locks-of:test", token, sizeof(token));
-    assert_string_equal(token, ""); /* an integer: no text */
+    ask_held(living, token);
+    assert_string_equal(token, "");
+    ask_held(dead, token);
+    assert_string_equal(token, "");
     sbx_store_close(store);
     sbx_store_close(foreign);
+}
+
+/* Its release was lost, and its TTL is over. */
+static void a_lock_that_a_living_process_lost_is_forgotten(void **state)
+{
+    struct sbx_store *store = suite_open(&options);
+    struct sbx_lock lock = SBX_LOCK_INIT;
+    char id[SBX_UUID_LEN + 1], command[128], token[128];
+    sbx_uuid4(id);
+    assert_int_equal(sbx_store_lock(store, NULL, id, 0, &lock, NULL), 0);
+    assert_int_equal(sbx_store_free_dead(store, NULL), 0);
+    ask_held(id, token);
+    assert_string_equal(token, lock.token);
+    snprintf(command, sizeof(command), "DEL daiv-sandbox:session-lock:%s", id);
+    redis_server_tell(command);
+    assert_int_equal(sbx_store_free_dead(store, NULL), 0);
+    ask_held(id, token);
+    assert_string_equal(token, "");
+    sbx_store_unlock(&lock, NULL, true);
+    sbx_store_close(store);
 }
 
 /* A process with the pid of a dead holder, as the next container of a replica has them. */
@@ -494,6 +525,7 @@ int main(void)
         cmocka_unit_test(a_held_lock_is_taken_again_when_redis_comes_back_empty),
         cmocka_unit_test(a_lock_that_another_had_in_between_is_not_taken_again),
         cmocka_unit_test(locks_of_dead_processes_of_the_replica_are_released),
+        cmocka_unit_test(a_lock_that_a_living_process_lost_is_forgotten),
         cmocka_unit_test(a_lock_of_an_earlier_process_of_the_same_pid_is_released),
         cmocka_unit_test(a_process_starts_while_redis_is_away_and_the_instance_survives_its_loss),
         cmocka_unit_test(calls_to_a_hanging_redis_do_not_each_wait),
