@@ -214,7 +214,7 @@ def test_more_than_may_wait_is_429_at_once_and_closing_and_health_have_their_way
     for _ in range(20):
         begun = time.monotonic()
         assert stack.http.get("/-/health/").status_code == 200
-        assert time.monotonic() - begun < 1
+        assert time.monotonic() - begun < 3
     begun = time.monotonic()
     assert sessions[0].close().status_code == 204
     assert time.monotonic() - begun < 3

@@ -87,9 +87,9 @@ def test_a_worker_killed_in_the_middle_of_a_command_costs_that_request_only(make
         begun = time.monotonic()
         os.kill(stack.working_pid(session.id), signal.SIGKILL)
         json_error(running.result(10), 502, 503)
-        assert time.monotonic() - begun < 2
+        assert time.monotonic() - begun < 5
         assert "retry-after" in running.result().headers
-        eventually(lambda: session.post(["echo alive"]).status_code == 200, 1)
+        eventually(lambda: session.post(["echo alive"]).status_code == 200, 5)
         eventually(lambda: sleepers(session) == ["sleep 4321"], 5, "the leftovers to be gone")
         assert stack.lock_holder(session.id) is None
 
@@ -165,7 +165,7 @@ def test_workers_are_replaced_after_their_share_without_an_error(make_stack):
         return [session.post(["echo hi"]).status_code for _ in range(100)]
 
     assert sum(in_parallel(hundred, sessions), []) == [200] * 400
-    assert not before & set(stack.children("worker"))
+    eventually(lambda: not before & set(stack.children("worker")), what="the first workers to have left")
     assert not stack.events("process died")
 
 

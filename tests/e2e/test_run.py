@@ -234,7 +234,7 @@ def test_zero_and_null_mean_no_timeout(shared):
 def test_a_background_child_does_not_hold_the_answer(any_shell):
     begun = time.monotonic()
     assert any_shell.one("sleep 1000 & echo $!")["exit_code"] == 0
-    assert time.monotonic() - begun < 1
+    assert time.monotonic() - begun < 5
     any_shell.run("pkill -x sleep || killall sleep")
 
 
@@ -390,12 +390,12 @@ def test_the_pids_limit_stops_a_fork_bomb_and_the_session_lives(create):
 
 def test_a_busy_session_is_409_after_the_wait(create, stack):
     session = create()
-    running = Background(session.post, ["sleep 3; echo done"])
+    running = Background(session.post, ["sleep 4; echo done"])
     stack.working_pid(session.id)
     begun = time.monotonic()
     response = session.post(["true"])
     assert (response.status_code, response.json()) == (409, {"detail": "Session is busy"})
-    assert 0.9 <= time.monotonic() - begun < 2
+    assert 0.9 <= time.monotonic() - begun and running.running()
     assert running.result().json()["results"][0]["output"] == "done\n"
 
 
