@@ -144,7 +144,7 @@ class Exec:
     def follow(self, **options):
         return self.follower(**options).follow()
 
-    def ended(self, timeout=10):
+    def ended(self, timeout=20):
         return eventually(lambda: (lambda state: state if state["state"] == "finished" else None)(self.get()), timeout,
                           f"the end of {self.started['command']}")
 

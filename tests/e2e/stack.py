@@ -1,5 +1,7 @@
 """One running stack (sandboxd and nginx below a home of its own) and the sessions in it."""
 import base64
+import fcntl
+import json
 import os
 import pathlib
 import re
@@ -19,12 +21,25 @@ from support import DEBIAN, ROOT, RUNTIME, Docker, all_pids, eventually, proc_al
 
 KEEP = ("PATH", "VARIANT", "SAN", "CC", "HOME", "LANG", "SANDBOXD_BIN", "SANDBOXD_DOCKER_DIR", "SANDBOXD_CACHE",
         "ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS", "http_proxy", "https_proxy", "no_proxy")
+FIRST_PORT, LAST_PORT = 12000, 32000  # below those that the kernel gives away by itself
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """A port to be bound later: no other run beside this one is given it meanwhile."""
+    with open(os.path.join(tempfile.gettempdir(), "sbx-e2e-port"), "a+", encoding="ascii") as last:
+        fcntl.flock(last, fcntl.LOCK_EX)
+        last.seek(0)
+        port = int(last.read() or 0)
+        while True:
+            port = port + 1 if FIRST_PORT <= port < LAST_PORT else FIRST_PORT
+            with socket.socket() as s:
+                try:
+                    s.bind(("127.0.0.1", port))
+                except OSError:
+                    continue
+            last.truncate(0)
+            last.write(str(port))
+            return port
 
 
 def base_environment():
@@ -61,6 +76,26 @@ class Client(httpx.Client):
         if not stream:
             check_answer(response)
         return response
+
+
+class Call:
+    """A request on a bare socket, whose client can leave at any moment."""
+
+    def __init__(self, stack, path, body, accept="application/json"):
+        data = json.dumps(body).encode()
+        self.socket = socket.create_connection(("127.0.0.1", stack.port), timeout=30)
+        self.socket.sendall((f"POST {path} HTTP/1.1\r\nHost: sandbox\r\nX-API-Key: {stack.key}\r\nAccept: {accept}\r\n"
+                             f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n").encode() + data)
+
+    def leave(self):
+        """Returns whether there was an answer already."""
+        self.socket.setblocking(False)
+        try:
+            answered = bool(self.socket.recv(1))
+        except BlockingIOError:
+            answered = False
+        self.socket.close()
+        return answered
 
 
 class Session:
@@ -173,9 +208,14 @@ class Stack:
         return script("down", *args, env={**self.env, "SANDBOXD_DOWN_TIMEOUT": "40"}, check=check)
 
     def reload(self, check=True, **settings):
-        """scripts/reload with changed settings, as an operator does it."""
+        """scripts/reload with changed settings, as an operator does it; nginx's old workers have let go of kept connections then."""
         env = {**self.env, **{f"DAIV_SANDBOX_{name}": str(value) for name, value in settings.items()}}
-        return script("reload", env=env, check=check)
+        old = self.nginx_pids()[1:]
+        done = script("reload", env=env, check=check)
+        if done.returncode == 0:
+            eventually(lambda: not any(proc_alive(pid) and "shutting down" not in proc_text(pid, "cmdline") for pid in old),
+                       what="nginx's old workers to take no more requests")
+        return done
 
     def destroy(self):
         """Stop, purge, and complain about whatever is left."""

@@ -22,8 +22,8 @@ MIB = 1024 * 1024
 GONE = {"detail": "Session not found or already closed"}
 
 
-def eventually(fn, timeout=5.0, what=""):
-    """The first true value of fn(); AssertionErrors count as false until the time is over."""
+def eventually(fn, timeout=20.0, what=""):
+    """The first true value of fn(); AssertionErrors count as false until the time is over, which only a failure takes."""
     deadline = time.monotonic() + timeout
     while True:
         error = None
@@ -109,6 +109,24 @@ def multipart(fields, boundary="e2e-boundary"):
     return f"multipart/form-data; boundary={boundary}", body + f"--{boundary}--\r\n".encode()
 
 
+# --- commands that last as long as a test likes ---
+
+HELD = "touch /tmp/held; until [ -e /tmp/go ]; do sleep 0.02; done"
+
+
+def in_container(session, *argv):
+    return session.stack.docker.command("exec", session.container, *argv, check=False).returncode == 0
+
+
+def is_held(session):
+    """Wait until the session's command is in HELD."""
+    eventually(lambda: in_container(session, "test", "-e", "/tmp/held"), what="the command to begin")
+
+
+def let_go(session):
+    assert in_container(session, "touch", "/tmp/go")
+
+
 # --- processes ---
 
 
@@ -127,6 +145,20 @@ def proc_alive(pid):
 def proc_parent(pid):
     found = re.search(r"^PPid:\s+(\d+)", proc_text(pid, "status"), re.M)
     return int(found[1]) if found else 0
+
+
+def open_files(pid):
+    """What the descriptors of a process stand for; those that it closes meanwhile are left out."""
+    found = []
+    try:
+        for fd in os.listdir(f"/proc/{pid}/fd"):
+            try:
+                found.append(os.readlink(f"/proc/{pid}/fd/{fd}"))
+            except OSError:
+                continue
+    except OSError:
+        pass
+    return found
 
 
 def memory_status(pid, field):
