@@ -2,6 +2,7 @@
 import base64
 import gzip
 import json
+import os
 import socket
 import threading
 
@@ -91,7 +92,7 @@ def test_a_thousand_commands_with_fail_fast_stop_at_the_first_failure(shared):
 
 
 def test_the_images_own_path_and_variables_are_there(create, stack):
-    name = "sandboxd-e2e/own-path:1"
+    name = f"sandboxd-e2e/own-path-{os.getpid()}:1"  # other runs of this test may use the same daemon
     source = stack.docker.command("create", BUSYBOX, "true").stdout.strip()
     try:
         stack.docker.command("commit", "--change", "ENV PATH=/opt/tools:/bin:/usr/bin", "--change", "ENV FROM_IMAGE=yes", source, name)

@@ -86,7 +86,7 @@ class Compose:
         run("docker", "build", "-q", "-t", self.redis_image, self.recipe, **self.env)
         self("up", "-d", "--no-build")
         for service in ("sandboxd-1", "sandboxd-2", "front"):
-            eventually(lambda: self.health(service) == "healthy", 60, f"{service} to be healthy: {self.logs()}")
+            eventually(lambda: self.health(service) == "healthy", 120, f"{service} to be healthy: {self.logs()}")
 
     def container(self, service):
         return f"{self.project}_{service}_1"
@@ -144,17 +144,17 @@ def test_two_replicas_from_images_serve_one_session_and_outlive_one_of_them(comp
     assert answer.status_code == 200 and answer.json()["results"][0]["output"].strip() == "20", answer.text
     assert compose.http.delete(path).status_code == 204
     run("docker", "start", compose.container("sandboxd-1"), **compose.env)
-    eventually(lambda: compose.health("sandboxd-1") == "healthy", 60, "the replica to be healthy again")
+    eventually(lambda: compose.health("sandboxd-1") == "healthy", 120, "the replica to be healthy again")
 
 
 @pytest.mark.costly
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_a_replica_ends_with_its_nginx_and_is_stopped_without_a_kill(compose):
     name = compose.container("sandboxd-2")
     begun = compose.docker.inspect(name)["State"]["StartedAt"]
     run("docker", "exec", name, "sh", "-c", "kill -9 $(cat /var/lib/sandboxd/run/nginx.pid)", **compose.env)
-    eventually(lambda: compose.docker.inspect(name)["State"]["StartedAt"] != begun, 30, "the restart policy to act")
-    eventually(lambda: compose.health("sandboxd-2") == "healthy", 60, "the replica to be healthy again")
+    eventually(lambda: compose.docker.inspect(name)["State"]["StartedAt"] != begun, 60, "the restart policy to act")
+    eventually(lambda: compose.health("sandboxd-2") == "healthy", 120, "the replica to be healthy again")
     run("docker", "stop", "-t", "30", name, **compose.env)
     assert compose.docker.inspect(name)["State"]["ExitCode"] == 0
     run("docker", "start", name, **compose.env)

@@ -12,11 +12,11 @@ import statistics
 import subprocess
 import time
 
-import httpx
 import pytest
 
 from conftest import finish
-from support import BUSYBOX, DEBIAN, GONE, MIB, Background, eventually, member, tar, zstd
+from stack import Call
+from support import BUSYBOX, DEBIAN, GONE, HELD, MIB, Background, eventually, member, tar, zstd
 
 SEED = {"a.txt": b"one\n", "d/b.txt": b"two\n", "d/c.txt": b"three\n"}
 
@@ -310,7 +310,7 @@ def test_options_hold_in_every_run(create):
 
 def test_runs_are_hardened_like_sessions(create, stack):
     session = create(ephemeral=True, extract_patch=True, memory_bytes=256 * MIB, cpus=1.5, network_enabled=True)
-    running = Background(session.run, "sleep 3")
+    running = Background(session.run, HELD)
     for part, like in ("run", session.container), ("run-patch", session.helper):
         name = f"sandboxd-{session.id}-{part}"
         run = eventually(lambda: (stack.docker.exists(name) and stack.docker.inspect(name)), 20)
@@ -320,11 +320,12 @@ def test_runs_are_hardened_like_sessions(create, stack):
             assert run["HostConfig"][key] == other["HostConfig"][key], key
         assert run["Config"]["Labels"]["sandboxd.session"] == session.id
         assert run["Config"]["Labels"]["sandboxd.role"] == part
+    eventually(lambda: stack.docker.command("exec", f"sandboxd-{session.id}-run", "touch", "/tmp/go", check=False).returncode == 0)
     running.result()
 
 
 def test_a_timeout_ends_the_command_and_the_run(ephemeral):
-    result = ephemeral.one("touch f; echo early; sleep 100", timeout=1)
+    result = ephemeral.one("touch f; echo early; sleep 100", timeout=3)
     assert (result["exit_code"], result["output"].split("\n")[0]) == (124, "early")
     assert ephemeral.out("ls -A") == ""
 
@@ -473,17 +474,24 @@ def test_close_ends_a_run_whenever_it_comes(create, stack, patch, moment):
 
 
 def test_a_client_that_leaves_ends_the_run(ephemeral, stack):
-    with pytest.raises(httpx.ReadTimeout):
-        stack.http.post(ephemeral.path, json={"commands": ["touch f; sleep 1000"]}, timeout=3)
-    assert eventually(lambda: not any("-run" in name for name in objects(stack, ephemeral)), 20)
+    call = Call(stack, ephemeral.path, {"commands": ["touch f; sleep 1000"]})
+    eventually(lambda: any("sleep 1000" in p for p in stack.docker.processes(f"sandboxd-{ephemeral.id}-run")), 30)
+    assert not call.leave()
+    eventually(lambda: not any("-run" in name for name in objects(stack, ephemeral)) and not stack.lock_holder(ephemeral.id))
     assert ephemeral.out("ls -A") == ""
 
 
 def test_a_client_that_leaves_while_the_image_is_made_finds_it_made_later(create, stack):
-    session = create(ephemeral=True).seeded(repo=tar({"large": os.urandom(64 * MIB)}))
-    with pytest.raises(httpx.ReadTimeout):
-        stack.http.post(session.path, json={"commands": ["true"]}, timeout=0.2)
-    assert eventually(lambda: objects(stack, session) == standing(session), 40)
+    for moment in 0.1, 0.3, 0.9:  # the first that is neither before the image is begun nor after the answer
+        session = create(ephemeral=True).seeded(repo=tar({"large": os.urandom(64 * MIB)}))
+        call = Call(stack, session.path, {"commands": ["true"]})
+        stack.working_pid(session.id)
+        time.sleep(moment)
+        answered = call.leave()
+        eventually(lambda: not stack.lock_holder(session.id), 40)
+        if not answered and objects(stack, session) == standing(session):
+            break
+    assert not answered and objects(stack, session) == standing(session)
     begun = stack.docker.get(f"/images/sandboxd-session:{session.id}/json")["Id"]
     assert session.out("wc -c < large") == str(64 * MIB)
     assert stack.docker.get(f"/images/sandboxd-session:{session.id}/json")["Id"] == begun
@@ -506,10 +514,10 @@ def test_the_janitor_removes_the_run_of_a_worker_that_was_killed(fragile, patch)
     os.kill(fragile.working_pid(session.id), signal.SIGKILL)
     assert running.result().status_code == 503
     eventually(lambda: objects(fragile, session) == standing(session, patch), 20)
-    assert session.out("ls -A; cat a.txt") == "a.txt\nd\none"
+    eventually(lambda: session.out("ls -A; cat a.txt") == "a.txt\nd\none")  # the janitor may have its lock a moment longer
     assert not patch or session.turn("cat a.txt") is None
     session.close()
-    assert objects(fragile, session) == []
+    eventually(lambda: objects(fragile, session) == [])
 
 
 @pytest.mark.parametrize("delay", [0, 0.05, 0.15, 0.3, 0.6])
@@ -549,13 +557,15 @@ def test_an_image_without_a_session_is_swept(fragile):
 # --- what it costs ---
 
 
-def median_ms(fn, times=7):
-    took = []
+def medians_ms(what, times=7):
+    """{name: median time} of functions by name, called in turns: what slows the machine down slows all of them."""
+    took = {name: [] for name in what}
     for _ in range(times):
-        begun = time.perf_counter()
-        fn()
-        took.append((time.perf_counter() - begun) * 1000)
-    return statistics.median(took)
+        for name, fn in what.items():
+            begun = time.perf_counter()
+            fn()
+            took[name].append((time.perf_counter() - begun) * 1000)
+    return {name: statistics.median(each) for name, each in took.items()}
 
 
 @pytest.mark.plain  # it measures
@@ -574,10 +584,9 @@ def test_what_an_ephemeral_run_costs(create, stack, capsys):
         create(ephemeral=True, extract_patch=True).seeded(repo=tar(files))
     for session in plain, patched, large:
         session.run("true")
-    raw_ms = median_ms(raw)
-    costs = {"without a patch": median_ms(lambda: plain.run("true")),
-             "with a patch": median_ms(lambda: patched.run("echo x > f")),
-             "with a patch of 2,000 files": median_ms(lambda: large.run("echo x > d1/f1"))}
+    costs = medians_ms({"raw": raw, "without a patch": lambda: plain.run("true"), "with a patch": lambda: patched.run("echo x > f"),
+                        "with a patch of 2,000 files": lambda: large.run("echo x > d1/f1")})
+    raw_ms = costs.pop("raw")
     with capsys.disabled():
         print(f"\nraw create+start+remove {raw_ms:.0f} ms; an ephemeral run: " +
               ", ".join(f"{what} {ms:.0f} ms ({ms / raw_ms:.2f} x)" for what, ms in costs.items()))

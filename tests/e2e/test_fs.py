@@ -6,7 +6,7 @@ import uuid
 
 import pytest
 
-from support import BUSYBOX, DISTROLESS, GONE, Background, eventually
+from support import BUSYBOX, DISTROLESS, GONE, HELD, Background, eventually, let_go
 
 pytestmark = pytest.mark.core
 
@@ -277,7 +277,7 @@ def test_a_pattern_of_many_stars_comes_to_an_end(session):
     session.write("/repo/" + "a" * 200, b"")
     started = time.monotonic()
     assert good(session, "glob", pattern="*a" * 60 + "b", path="/repo")["matches"] == []
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30
 
 
 # --- write, edit ---
@@ -488,7 +488,8 @@ def test_a_change_is_a_turn_of_its_own(create):
 
 def test_reading_does_not_touch_the_turn(create):
     session = create(extract_patch=True)
-    session.run("echo a > f; (sleep 0.3; echo late > late) > /dev/null 2>&1 &")
+    session.run("echo a > f; (while [ ! -e /tmp/go ]; do sleep 0.01; done; echo late > late) > /dev/null 2>&1 &")
+    let_go(session)
     eventually(lambda: len(good(session, "ls", path="/repo")["entries"]) == 2)
     good(session, "read", path="/repo/f")
     good(session, "grep", path="/repo", pattern="a")
@@ -512,9 +513,10 @@ def test_a_session_that_is_gone(stack):
 
 
 def test_a_busy_session_is_told(session):
-    slow = Background(session.run, "sleep 3")
-    eventually(lambda: session.stack.lock_holder(session.id))
+    slow = Background(session.run, HELD)
+    session.stack.working_pid(session.id)
     assert session.stack.http.post(session.path + "fs/ls/", json={"path": "/repo"}).status_code == 409
+    let_go(session)
     slow.result()
 
 

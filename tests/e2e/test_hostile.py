@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from support import BUSYBOX, MIB, PeakMemory, member, multipart, tar, zstd
+from support import BUSYBOX, MIB, PeakMemory, eventually, member, multipart, tar, zstd
 
 GIB = 1024 * MIB
 BLOCK = 512
@@ -140,7 +140,7 @@ def refused(session, response, field="repo_archive"):
 def test_a_hostile_archive_is_refused_whole(victim, name):
     begun = time.monotonic()
     refused(victim, victim.seed(repo=REFUSED[name]))
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 40
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress, bz2.compress, lzma.compress, zstd], ids=["plain", "gzip", "bzip2", "xz", "zstd"])
@@ -267,7 +267,7 @@ def test_a_bomb_stops_at_the_limit_in_flat_memory(lowered, zeros):
     with PeakMemory(lowered) as memory:
         response = post(session, zeros(4 * GIB))
     refused(session, response)
-    assert time.monotonic() - begun < 15
+    assert time.monotonic() - begun < 40
     assert memory.grown < 32 * MIB
     session.seeded(repo=b"".join(zeros(16 * MIB)) if zeros is zeros_gzip else tar({"a": b"1"}))
     session.close()
@@ -333,5 +333,5 @@ def test_nothing_of_all_this_stays(victim, stack):
     """Workers hold no spool file of a refused archive, and serve on."""
     from test_seed import spool_files
     victim.seed(repo=REFUSED["sparse file of 1 PiB"])
-    assert not spool_files(stack)
+    eventually(lambda: not spool_files(stack))  # let go of when the answer is out
     assert victim.out("echo alive") == "alive"

@@ -1,4 +1,5 @@
 """The janitor: takes what nobody owns any more, says why, and leaves alone what is in use."""
+import os
 import re
 
 import pytest
@@ -20,9 +21,9 @@ def test_a_session_whose_container_is_gone_is_ended(sweeping):
     kept = sweeping.create()
     sweeping.docker.remove(lost.container)
     label = f"sandboxd.session={lost.id}"
-    eventually(lambda: not sweeping.docker.containers(label) and not sweeping.docker.volumes(label), 15,
-               "the rest of the session to be swept")
-    eventually(lambda: sweeping.events("swept", subject=lost.id, detail='"its container is gone"'), 5, "the janitor to say so")
+    eventually(lambda: not sweeping.docker.containers(label) and not sweeping.docker.volumes(label),
+               what="the rest of the session to be swept")
+    eventually(lambda: sweeping.events("swept", subject=lost.id, detail='"its container is gone"'), what="the janitor to say so")
     assert lost.post(["true"]).json() == GONE
     assert kept.out("echo here") == "here"
     kept.close()
@@ -31,11 +32,11 @@ def test_a_session_whose_container_is_gone_is_ended(sweeping):
 def test_a_volume_without_a_record_is_swept_with_its_reason(sweeping):
     labels = {"sandboxd.instance": sweeping.instance, "sandboxd.created": "1000",
               "sandboxd.session": "00000000-0000-4000-8000-000000000000"}
-    made = sweeping.docker.http.post("/volumes/create", json={"Name": "sandboxd-stale-volume", "Labels": labels})
+    name = f"sandboxd-stale-volume-{os.getpid()}"  # other runs of this test may use the same daemon
+    made = sweeping.docker.http.post("/volumes/create", json={"Name": name, "Labels": labels})
     assert made.status_code == 201
-    eventually(lambda: sweeping.docker.http.get("/volumes/sandboxd-stale-volume").status_code == 404, 15,
-               "the volume to be swept")
-    eventually(lambda: sweeping.events("swept", subject="sandboxd-stale-volume", detail='"volume without a record"'))
+    eventually(lambda: sweeping.docker.http.get(f"/volumes/{name}").status_code == 404, what="the volume to be swept")
+    eventually(lambda: sweeping.events("swept", subject=name, detail='"volume without a record"'))
 
 
 def test_what_live_requests_make_is_never_swept(sweeping):
@@ -54,7 +55,7 @@ def test_what_live_requests_make_is_never_swept(sweeping):
     swept = [line for line in sweeping.log().splitlines()[marked:]
              if re.search(r"event=swept ", line) and 'detail="closing session"' not in line]
     assert not [line for line in swept if any(sid in line for sid in ids)], swept
-    assert not sweeping.docker.containers(f"sandboxd.instance={sweeping.instance}")
+    eventually(lambda: not sweeping.docker.containers(f"sandboxd.instance={sweeping.instance}"))
 
 
 def test_foreign_objects_survive_a_load_of_sessions(sweeping):

@@ -52,7 +52,17 @@ def test_metrics_count_requests_phases_sessions_and_processes(watched):
     session = watched.create()
     session.out("true")
     assert watched.http.get("/secret-path-of-a-client").status_code == 404
-    after = scrape(watched)
+
+    def counted():
+        """A request is counted, and its worker idle, a moment after its answer."""
+        after = scrape(watched)
+        for method, route, code in (("POST", "/session", "200"), ("POST", "/session/{id}", "200"), ("GET", "other", "404")):
+            labels = {"method": method, "route": route, "status": code}
+            assert value(after, "sandboxd_requests_total", **labels) > value(before, "sandboxd_requests_total", **labels)
+        assert value(after, "sandboxd_processes", role="worker", activity="idle") >= 1
+        return after
+
+    after = eventually(counted)
 
     def grew(name, **labels):
         return value(after, name, **labels) - value(before, name, **labels)
@@ -118,7 +128,7 @@ def test_deaths_of_processes_are_counted(make_stack):
 def test_a_request_tells_in_the_log_where_its_time_went(watched):
     session = watched.create()
     session.out("sleep 0.1")
-    line = eventually(lambda: [e for e in watched.events("request") if f" session={session.id} " in e and "method=POST" in e])[-1]
+    line, = eventually(lambda: watched.events("request", session=session.id, method="POST", path=session.path))
     fields = dict(re.findall(r"([a-z_]+)=(\S+)", line))
     assert 100 <= float(fields["agent_ms"]) <= float(fields["ms"])
     assert float(fields["lock_ms"]) > 0 and float(fields["docker_ms"]) > 0 and float(fields["patch_ms"]) == 0
@@ -133,7 +143,7 @@ def status(stack, home=None):
 def test_status_shows_who_works_on_what(watched):
     session = watched.create()
     running = Background(session.post, ["sleep 1000"])
-    text = eventually(lambda: (out := status(watched).stdout) and session.id in out and out)
+    text = eventually(lambda: (out := status(watched).stdout) and session.id in out and re.search(r"^worker +\d+ +\d+ +1 ", out, re.M) and out)
     assert f"master {watched.master()}, " in text and ", up for " in text
     busy = [line.split() for line in text.splitlines() if session.id in line]
     assert len(busy) == 1 and int(busy[0][0]) in watched.children("worker") and busy[0][1] == "worker"
