@@ -9,7 +9,7 @@ import time
 import httpx
 import pytest
 
-from support import BUSYBOX, DEBIAN, Background, eventually, in_parallel, proc_alive, tar
+from support import BUSYBOX, DEBIAN, Background, eventually, in_parallel, open_files, proc_alive, tar
 
 WORKERS = {"MIN_WORKERS": 4, "MAX_WORKERS": 16}
 
@@ -86,11 +86,11 @@ def test_a_worker_killed_in_the_middle_of_a_command_costs_that_request_only(make
         started(session)
         begun = time.monotonic()
         os.kill(stack.working_pid(session.id), signal.SIGKILL)
-        json_error(running.result(10), 502, 503)
-        assert time.monotonic() - begun < 5
+        json_error(running.result(), 502, 503)
+        assert time.monotonic() - begun < 20
         assert "retry-after" in running.result().headers
-        eventually(lambda: session.post(["echo alive"]).status_code == 200, 5)
-        eventually(lambda: sleepers(session) == ["sleep 4321"], 5, "the leftovers to be gone")
+        eventually(lambda: session.post(["echo alive"]).status_code == 200)
+        eventually(lambda: sleepers(session) == ["sleep 4321"], what="the leftovers to be gone")
         assert stack.lock_holder(session.id) is None
 
 
@@ -102,7 +102,7 @@ def test_a_worker_killed_while_its_command_floods_its_output(make_stack):
         started(session)
         os.kill(stack.working_pid(session.id), signal.SIGKILL)
         json_error(running.result(10), 502, 503)
-        eventually(lambda: session.post(["rm /tmp/started; echo alive"]).status_code == 200, 2)
+        eventually(lambda: session.post(["rm /tmp/started; echo alive"]).status_code == 200)
 
 
 @pytest.mark.parametrize("patch", [False, True])
@@ -121,9 +121,9 @@ def test_a_worker_killed_while_creating_leaves_nothing(make_stack, patch):
             stack.http.delete(f"/session/{creating.result().json()['session_id']}/")
         else:
             json_error(creating.result(), 502, 503)
-        eventually(lambda: not stack.docker.containers(label) and not stack.docker.volumes(label), 10,
+        eventually(lambda: not stack.docker.containers(label) and not stack.docker.volumes(label), 25,
                    "the half-made session to be removed")
-        eventually(lambda: stack.http.post("/session/", json={}).status_code == 422, 5)
+        eventually(lambda: stack.http.post("/session/", json={}).status_code == 422)
 
 
 def test_a_worker_killed_while_a_seed_arrives_leaves_it_unseeded(make_stack):
@@ -135,7 +135,7 @@ def test_a_worker_killed_while_a_seed_arrives_leaves_it_unseeded(make_stack):
     def body():
         yield b'--b\r\nContent-Disposition: form-data; name="repo_archive"; filename="a"\r\n\r\n'
         yield archive[:2_000_000]
-        killed.wait(10)
+        killed.wait(60)
         yield archive[2_000_000:] + b"\r\n--b--\r\n"
 
     def send():
@@ -147,8 +147,7 @@ def test_a_worker_killed_while_a_seed_arrives_leaves_it_unseeded(make_stack):
 
     sending = Background(send)
     spool = os.path.join(stack.home, "state", "spool")
-    pid = eventually(lambda: next((p for p in stack.children("worker") if any(
-        os.readlink(f"/proc/{p}/fd/{fd}").startswith(spool) for fd in os.listdir(f"/proc/{p}/fd"))), None))
+    pid = eventually(lambda: next((p for p in stack.children("worker") if any(file.startswith(spool) for file in open_files(p))), None))
     os.kill(pid, signal.SIGKILL)
     killed.set()
     assert sending.result(20) in (502, 503)
@@ -200,12 +199,12 @@ def test_reloads_under_load_drop_nothing(make_stack):
         os.kill(stack.master(), signal.SIGHUP)
         eventually(lambda: len(stack.events("settings reloaded")) == number)
         seen = len(prober.answers)
-        eventually(lambda: len(prober.answers) > seen + 50, 20)
+        eventually(lambda: len(prober.answers) > seen + 50)
     answers = prober.finish()
     assert [a for a in answers if a[1:] != (200, "hi")] == []
     assert not stack.events("process died")
     eventually(lambda: 4 <= len(stack.children("worker")) <= 16 and len(stack.children("control")) == 3
-               and len(stack.children("janitor")) == 1, 10)
+               and len(stack.children("janitor")) == 1)
 
 
 def test_a_long_command_survives_a_reload(make_stack):
@@ -230,16 +229,23 @@ def test_scripts_reload_takes_changed_settings_into_force(make_stack):
         with stack.client(key) as client:  # a connection of its own: those that are kept end with nginx's old workers
             return client.post(session.path, json={"commands": [command]})
 
+    def timed_out():
+        response = run("Another-Key", "sleep 1000")  # a worker of before does not know the key
+        return response.status_code == 200 and response.json()["results"][0]["exit_code"] == 124
+
+    def closed():
+        with stack.client("Another-Key") as client:
+            return client.delete(session.path).status_code == 204
+
     run(stack.key)
     assert " level=debug " not in stack.log()
     stack.reload(API_KEY="Another-Key", LOG_LEVEL="DEBUG", COMMAND_TIMEOUT="1", MIN_WORKERS=6)
-    eventually(lambda: run("Another-Key").status_code == 200, 10)
-    eventually(lambda: run(stack.key).status_code == 403, 10)
-    eventually(lambda: run("Another-Key", "sleep 1000").json()["results"][0]["exit_code"] == 124, 10)
-    eventually(lambda: stack.healthy() and " level=debug " in stack.log(), 10)
-    eventually(lambda: len(stack.children("worker")) >= 6, 10)
-    with stack.client("Another-Key") as client:
-        assert client.delete(session.path).status_code == 204
+    eventually(lambda: run("Another-Key").status_code == 200)
+    eventually(lambda: run(stack.key).status_code == 403)
+    eventually(timed_out)
+    eventually(lambda: stack.healthy() and " level=debug " in stack.log())
+    eventually(lambda: len(stack.children("worker")) >= 6)
+    eventually(closed)
 
 
 def test_a_stop_under_load_lets_running_commands_finish_and_refuses_new_ones(make_stack):
@@ -261,7 +267,7 @@ def test_a_stop_under_load_lets_running_commands_finish_and_refuses_new_ones(mak
     assert {a[1] for a in answers} == {200, 503}, [a for a in answers if a[1] not in (200, 503)][:3]
     stack.docker.command("exec", long.container, "touch", "/tmp/go")
     assert running.result().json()["results"][0]["output"] == "done\n"
-    eventually(lambda: not proc_alive(master) and not stack.processes(), 10)
+    eventually(lambda: not proc_alive(master) and not stack.processes())
     stack.up()
     assert [session.out("echo back") for session in others] == ["back"] * 3
 
@@ -273,12 +279,12 @@ def test_a_stop_does_not_wait_longer_than_the_drain(make_stack):
     started(session)
     begun = time.monotonic()
     os.kill(stack.master(), signal.SIGTERM)
-    json_error(running.result(15), 502, 503)
-    eventually(lambda: not stack.processes(), 10)
-    assert 1 <= time.monotonic() - begun < 10
+    json_error(running.result(), 502, 503)
+    eventually(lambda: not stack.processes())
+    assert 1 <= time.monotonic() - begun < 25  # without a limit: 30 by default
     stack.up()
     assert session.out("echo back") == "back"
-    assert sleepers(session) == []
+    eventually(lambda: sleepers(session) == [])
 
 
 def test_when_the_master_is_killed_its_children_leave_and_up_starts_again(make_stack):
@@ -287,7 +293,7 @@ def test_when_the_master_is_killed_its_children_leave_and_up_starts_again(make_s
     session.run("echo kept > file")
     children = stack.processes()
     stack.kill_master()
-    eventually(lambda: not any(proc_alive(pid) for pid in children), 5, "the children to leave")
+    eventually(lambda: not any(proc_alive(pid) for pid in children), what="the children to leave")
     json_error(stack.http.post(session.path, json={"commands": []}), 502, 503)
     json_error(stack.http.get("/-/health/"), 502, 503)
     stack.up()
@@ -298,13 +304,17 @@ def test_when_the_master_is_killed_its_children_leave_and_up_starts_again(make_s
 def test_a_master_killed_while_a_session_is_made_leaves_nothing_after_the_next_start(make_stack):
     stack = make_stack(MIN_WORKERS=2)
     label = f"sandboxd.instance={stack.instance}"
-    creating = Background(stack.post_session, base_image=DEBIAN, extract_patch=True)
-    eventually(lambda: stack.docker.containers(label))
-    for pid in stack.processes():
-        os.kill(pid, signal.SIGKILL)
-    json_error(creating.result(15), 502, 503)
-    stack.up()
-    eventually(lambda: not stack.docker.containers(label) and not stack.docker.volumes(label), 10)
+    while True:
+        creating = Background(stack.post_session, base_image=DEBIAN, extract_patch=True)
+        eventually(lambda: stack.docker.containers(label))
+        stack.kill_all()
+        response = creating.result()
+        stack.up()
+        if response.status_code != 200:
+            break
+        assert stack.http.delete(f"/session/{response.json()['session_id']}/").status_code == 204  # it was faster
+    json_error(response, 502, 503)
+    eventually(lambda: not stack.docker.containers(label) and not stack.docker.volumes(label), 25)
 
 
 def test_nginx_killed_is_started_again_by_up(make_stack):
@@ -336,8 +346,8 @@ def test_a_container_killed_under_a_command_is_an_error_and_then_usable(create, 
     running = Background(session.post, [starting("sleep 1000")])
     started(session)
     stack.docker.kill(session.container)
-    json_error(running.result(15), 502, 503)
-    assert eventually(lambda: session.post(["echo alive"]).status_code == 200, 5)
+    json_error(running.result(), 502, 503)
+    assert eventually(lambda: session.post(["echo alive"]).status_code == 200)
 
 
 class Relay:
@@ -415,14 +425,14 @@ def test_a_dockerd_that_is_down_is_503_in_json_and_comes_back(relay, make_stack)
     eventually(lambda: stack.lock_holder(session.id))
     relay.close()
     try:
-        json_error(running.result(15), 502, 503)
+        json_error(running.result(), 502, 503)
         assert json_error(stack.http.get("/-/health/"), 503) == "Docker client is not responding"
         begun = time.monotonic()
         for response in (stack.post_session(base_image=BUSYBOX), stack.post_session(base_image=BUSYBOX, extract_patch=True),
                          session.post(["true"]), session.post_files([{"path": "/repo/a", "content": "", "mode": 420}]), session.close()):
             assert json_error(response, 502, 503).startswith("Docker client is not responding")
             assert "retry-after" in response.headers
-        assert time.monotonic() - begun < 10
+        assert time.monotonic() - begun < 30
     finally:
         relay.open()
         stack.docker.http.close()
@@ -430,21 +440,21 @@ def test_a_dockerd_that_is_down_is_503_in_json_and_comes_back(relay, make_stack)
     eventually(stack.healthy)
     other = stack.create()
     assert other.out("echo back") == "back"
-    eventually(lambda: not stack.docker.exists(session.container), 15, "the close that failed to be completed")
+    eventually(lambda: not stack.docker.exists(session.container), what="the close that failed to be completed")
 
 
 def test_a_dockerd_that_hangs_does_not_hang_health(relay, make_stack):
-    stack = make_stack(docker_host=f"unix://{relay.path}", DOCKER_TIMEOUT_SECONDS=3, **WORKERS)
+    stack = make_stack(docker_host=f"unix://{relay.path}", DOCKER_TIMEOUT_SECONDS=8, **WORKERS)
     relay.hanging = True
     relay.hang_up()
     try:
         for _ in range(3):
             begun = time.monotonic()
             assert json_error(stack.http.get("/-/health/"), 503) == "Docker client is not responding"
-            assert time.monotonic() - begun < 2.5
+            assert time.monotonic() - begun < 7  # it does not wait for as long as others do
         begun = time.monotonic()
         json_error(stack.post_session(base_image=BUSYBOX), 502, 503, 504)
-        assert time.monotonic() - begun < 10
+        assert time.monotonic() - begun < 40
     finally:
         relay.hanging = False
         relay.hang_up()
@@ -481,7 +491,7 @@ def test_orphans_are_swept_and_what_belongs_to_others_is_not(make_stack):
                                               "--label", "sandboxd.session=00000000-0000-4000-8000-000000000000"]
         made.append(stack.docker.command("create", *labels, BUSYBOX, "true").stdout.strip())
     try:
-        eventually(lambda: not stack.docker.exists(made[0]), 10, "the orphan to be swept")
+        eventually(lambda: not stack.docker.exists(made[0]), what="the orphan to be swept")
         assert stack.docker.exists(made[1]) and stack.docker.exists(made[2])
         assert session.out("echo alive") == "alive"
     finally:
@@ -494,5 +504,5 @@ def test_orphans_are_swept_and_what_belongs_to_others_is_not(make_stack):
 
 def test_a_killed_workers_command_is_ended_without_another_request(orphaned):
     left = 75 - (time.monotonic() - orphaned.orphaned_at)
-    eventually(lambda: sleepers(orphaned) == [], max(left, 1), "the orphaned command to be ended")
+    eventually(lambda: sleepers(orphaned) == [], max(left, 20), "the orphaned command to be ended")
     assert orphaned.out("echo alive") == "alive"

@@ -8,7 +8,7 @@ import uuid
 import pytest
 
 from stack import Session
-from support import BUSYBOX, GONE, Background, eventually, in_parallel, tar
+from support import BUSYBOX, GONE, HELD, Background, eventually, in_parallel, let_go, tar
 
 JSON = {"Accept": "application/json"}
 
@@ -59,10 +59,11 @@ def test_a_plain_get_of_a_session_answers_204_and_one_for_json_the_record(stack,
 
 def test_a_session_is_told_of_while_a_command_runs_in_it(stack, create):
     session = create(BUSYBOX)
-    running = Background(session.post, ["sleep 3"])
+    running = Background(session.post, [HELD])
     stack.working_pid(session.id)
     assert look(session)["state"] == "ready"
     assert running.running()
+    let_go(session)
     running.result()
 
 
@@ -116,24 +117,24 @@ def test_bad_labels_and_limits_are_refused_by_create_and_patch(stack, shared, fi
 
 def test_a_session_ends_at_its_idle_limit_and_not_while_it_is_used(make_stack):
     stack = make_stack(MIN_WORKERS=2, SWEEP_SECONDS="0.2")
-    session = stack.create(BUSYBOX, idle_seconds=2)
-    busy = stack.create(BUSYBOX, idle_seconds=1)
-    command = Background(busy.post, ["sleep 4; echo through"])
+    session = stack.create(BUSYBOX, idle_seconds=5)
+    busy = stack.create(BUSYBOX, idle_seconds=5)
+    command = Background(busy.post, ["sleep 8; echo through"])
     while command.running():  # for longer than its limit
         assert session.out("sleep 0.3; echo here") == "here"
     assert command.result().json()["results"][0]["output"] == "through\n"
     record = look(session)
-    assert record["idle_seconds"] == 2
-    assert moment(record["expires_at"]) == pytest.approx(moment(record["last_used_at"]) + 2, abs=0.01)
+    assert record["idle_seconds"] == 5
+    assert moment(record["expires_at"]) == pytest.approx(moment(record["last_used_at"]) + 5, abs=0.01)
     for ended in (session, busy):
-        eventually(lambda: not stack.docker.exists(ended.container), 10, "the idle session to be swept")
+        eventually(lambda: not stack.docker.exists(ended.container), 25, "the idle session to be swept")
         assert ended.post(["true"]).json() == GONE
         eventually(lambda: stack.events("swept", subject=ended.id, detail='"over its idle limit"'))
 
 
 def test_a_request_to_an_expired_session_is_404_at_once(make_stack):
     stack = make_stack(MIN_WORKERS=2, SWEEP_SECONDS="3600", CLOSE="remove")
-    session = stack.create(BUSYBOX, ttl_seconds=2)
+    session = stack.create(BUSYBOX, ttl_seconds=5)
     limit = moment(look(session)["expires_at"])
     eventually(lambda: time.time() > limit)
     for response in (session.post(["true"]), session.post_files([{"path": "/repo/a", "content": "", "mode": 420}]),
@@ -147,27 +148,27 @@ def test_a_request_to_an_expired_session_is_404_at_once(make_stack):
 
 def test_the_absolute_limit_ends_a_running_command(make_stack):
     stack = make_stack(MIN_WORKERS=2, SWEEP_SECONDS="0.2")
-    session = stack.create(BUSYBOX, ttl_seconds=2)
+    session = stack.create(BUSYBOX, ttl_seconds=5)
     begun = time.monotonic()
     response = session.post(["sleep 60"])
     assert (response.status_code, response.json()) == (404, GONE)
-    assert time.monotonic() - begun < 20
+    assert time.monotonic() - begun < 40
     eventually(lambda: stack.events("swept", subject=session.id, detail='"over its absolute limit"'))
 
 
 def test_patch_extends_a_session_and_replaces_its_labels(make_stack):
     stack = make_stack(MIN_WORKERS=2, SWEEP_SECONDS="0.2", SESSION_MAX_SECONDS="600", SESSION_IDLE_SECONDS="300")
-    session = stack.create(BUSYBOX, ttl_seconds=3, labels={"a": "1", "b": "2"})
+    session = stack.create(BUSYBOX, ttl_seconds=6, labels={"a": "1", "b": "2"})
     created = moment(look(session)["created_at"])
     response = stack.http.patch(session.path, json={"ttl_seconds": 100, "labels": {"c": "3"}})
     assert response.status_code == 200
     record = response.json()
     assert record["labels"] == {"c": "3"} and record["idle_seconds"] == 300
-    assert moment(record["expires_at"]) == pytest.approx(time.time() + 100, abs=5)
-    eventually(lambda: time.time() > created + 4, 10)
+    assert moment(record["expires_at"]) == pytest.approx(time.time() + 100, abs=30)
+    eventually(lambda: time.time() > created + 7)
     assert session.out("echo still") == "still"
     assert look(session)["labels"] == {"c": "3"}
-    eventually(lambda: time.time() > created + 5, 10)
+    eventually(lambda: time.time() > created + 8)
     too_late = stack.http.patch(session.path, json={"ttl_seconds": 600})
     assert detail(too_late, 422) == "ttl_seconds: a session ends 600 s after its create at the latest"
     for fields in ({"ttl_seconds": 601}, {"idle_seconds": 301}):
@@ -225,7 +226,7 @@ def test_a_worker_killed_at_a_create_frees_its_key(make_stack):
 
     lost = Background(post_with, stack, key, extract_patch=True)
     workers = stack.children("worker")
-    eventually(half_made, 10, "the create to have begun")
+    eventually(half_made, what="the create to have begun")
     for pid in workers:
         os.kill(pid, signal.SIGKILL)
     assert lost.result().status_code in (200, 502, 503)
@@ -296,7 +297,7 @@ def test_a_running_command_is_ended_by_the_stop(keeping):
     command = Background(session.post, ["sleep 60"])
     keeping.working_pid(session.id)
     assert session.close().status_code == 204
-    response = command.result(20)
+    response = command.result()
     assert (response.status_code, response.json()) == (404, GONE)
     assert not running(keeping, session.container)
     assert look(session)["state"] == "stopped"
@@ -315,14 +316,14 @@ def test_a_stopped_session_can_be_removed_when_its_container_is_gone(keeping):
 
 
 def test_stopped_sessions_go_after_their_grace_and_the_oldest_beyond_the_cap(make_stack):
-    stack = make_stack(MIN_WORKERS=2, SWEEP_SECONDS="0.3", CLOSE="stop", STOPPED_SECONDS="6", STOPPED_MAX="2")
+    stack = make_stack(MIN_WORKERS=2, SWEEP_SECONDS="0.3", CLOSE="stop", STOPPED_SECONDS="20", STOPPED_MAX="2")
     sessions = [stack.create(BUSYBOX) for _ in range(4)]
     for session in sessions[:3]:
         assert session.close().status_code == 204
-    eventually(lambda: not stack.docker.exists(sessions[0].container), 10, "the oldest to be removed")
+    eventually(lambda: not stack.docker.exists(sessions[0].container), 15, "the oldest to be removed")
     eventually(lambda: stack.events("swept", subject=sessions[0].id, detail='"more are stopped than are kept"'))
     assert all(stack.docker.exists(s.container) for s in sessions[1:])
-    eventually(lambda: not any(stack.docker.exists(s.container) for s in sessions[1:3]), 20, "the grace to end")
+    eventually(lambda: not any(stack.docker.exists(s.container) for s in sessions[1:3]), 50, "the grace to end")
     assert sessions[1].post(["true"]).status_code == 404
     assert sessions[3].out("echo here") == "here"
     stack.http.delete(sessions[3].path, params={"force": "true"})
@@ -344,16 +345,18 @@ def test_replicas_give_one_session_for_a_key_and_see_its_limits_and_its_stop(mak
     assert look(session)["state"] == "stopped"
     assert post_with(two, key).json()["session_id"] == session.id
     assert other.out("cat a") == "kept"
-    assert two.http.patch(other.path, json={"ttl_seconds": 1, "labels": {"a": "b"}}).status_code == 200
+    assert two.http.patch(other.path, json={"labels": {"a": "b"}}).status_code == 200
     assert listed(one, label="a=b")["sessions"][0]["session_id"] == session.id
-    eventually(lambda: not one.docker.exists(session.container), 15, "one of the janitors to sweep it")
-    eventually(lambda: [k for k in one.redis.keys() if k.split(":")[1] in ("session", "key")] == [], 5)
+    assert two.http.patch(other.path, json={"ttl_seconds": 1}).status_code == 200
+    eventually(lambda: not one.docker.exists(session.container), what="one of the janitors to sweep it")
+    eventually(lambda: [k for k in one.redis.keys() if k.split(":")[1] in ("session", "key")] == [])
     assert session.post(["true"]).json() == GONE
 
 
 # --- many at once ---
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.plain  # most of its time is dockerd's
 def test_a_hundred_creates_at_twenty_in_parallel_leak_nothing(make_stack):
     stack = make_stack(MIN_WORKERS=8, SWEEP_SECONDS="0.5", ORPHAN_GRACE_SECONDS="2")
