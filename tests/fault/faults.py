@@ -102,10 +102,12 @@ class Faults:
 
     def worker_frozen(self, stack, pick, pause):
         pids = sorted(stack.children("worker"))
+        if not pids:
+            return
         pid = pids[int(pick * len(pids))]
-        os.kill(pid, signal.SIGSTOP)
-        time.sleep(pause)
         try:
+            os.kill(pid, signal.SIGSTOP)
+            time.sleep(pause)
             os.kill(pid, signal.SIGCONT)
         except ProcessLookupError:
             pass
