@@ -263,7 +263,7 @@ def test_a_session_from_its_creation_to_its_end(http):
         assert response.status_code == 200, (name, response.text)
     assert [result["stdout"] for result in response.json()["results"]] == ["hello", ""]
     assert response.json()["results"][1]["stderr"] == "test\n"
-    answer = http.post(path, json={"commands": ["echo 2 >> a", "kill -9 $$", "yes | head -c 9999", "sleep 9", "never"], "timeout": 1,
+    answer = http.post(path, json={"commands": ["echo 2 >> a", "kill -9 $$", "yes | head -c 9999", "sleep 99", "never"], "timeout": 3,
                                    "max_output_bytes": 100}).json()
     assert [r["exit_code"] for r in answer["results"]] in ([0, 137, 141, 124], [0, 137, 0, 124])
     assert answer["results"][1]["signal"] == 9 and answer["results"][2]["truncated"] and answer["results"][3]["timed_out"]

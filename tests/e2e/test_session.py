@@ -4,7 +4,7 @@ import uuid
 
 import pytest
 
-from stack import Session
+from stack import Call, Session
 from support import BUSYBOX, DEBIAN, GONE, GVISOR, MIB, Background, eventually
 
 pytestmark = pytest.mark.core
@@ -77,9 +77,9 @@ def test_delete_kills_a_running_command_whose_client_gets_404(create, stack, pat
     stack.working_pid(session.id)
     begun = time.monotonic()
     assert session.close().status_code == 204
-    response = running.result(10)
+    response = running.result()
     assert (response.status_code, response.json()) == (404, GONE)
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 30
     assert not stack.docker.containers(f"sandboxd.session={session.id}")
 
 
@@ -345,11 +345,16 @@ def test_a_limit_of_the_disk_for_all_is_kept_or_refused(make_stack):
 
 
 def test_a_create_whose_client_leaves_does_not_leave_a_session(stack):
-    import httpx
     label = f"sandboxd.instance={stack.instance}"
     before = {c["Id"] for c in stack.docker.containers(label)}
-    with stack.client(stack.key, timeout=httpx.Timeout(30, read=0.05)) as impatient:
-        with pytest.raises(httpx.ReadTimeout):
-            impatient.post("/session/", json={"base_image": DEBIAN, "extract_patch": True})
-    eventually(lambda: not {c["Id"] for c in stack.docker.containers(label)} - before
-               and len(stack.events("request", path="/session/", status="499")) > 0, 15)
+
+    def made():
+        return {c["Id"] for c in stack.docker.containers(label)} - before
+
+    for _ in range(5):  # until it is left before its end
+        call = Call(stack, "/session/", {"base_image": DEBIAN, "extract_patch": True})
+        eventually(made, what="a half-made session")
+        if not call.leave():
+            break
+        before |= made()
+    eventually(lambda: not made() and len(stack.events("request", path="/session/", status="499")) > 0)
