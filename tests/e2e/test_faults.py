@@ -71,7 +71,7 @@ def orphaned(start_stack):
     running = Background(session.post, [starting("sleep 1000")])
     started(session)
     os.kill(stack.working_pid(session.id), signal.SIGKILL)
-    json_error(running.result(10), 502, 503)
+    json_error(running.result(), 502, 503)
     session.orphaned_at = time.monotonic()
     yield session
     finish(stack)
@@ -101,7 +101,7 @@ def test_a_worker_killed_while_its_command_floods_its_output(make_stack):
         running = Background(session.post, [starting("yes 'some output'")], timeout=600)
         started(session)
         os.kill(stack.working_pid(session.id), signal.SIGKILL)
-        json_error(running.result(10), 502, 503)
+        json_error(running.result(), 502, 503)
         eventually(lambda: session.post(["rm /tmp/started; echo alive"]).status_code == 200)
 
 

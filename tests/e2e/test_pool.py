@@ -120,20 +120,21 @@ def test_dead_containers_are_replaced_by_the_next_sweep(make_stack):
     sid, = full(stack, 1)
     stack.docker.kill(f"sandboxd-{sid}")
     eventually(lambda: len(pooled(stack)) == 1 and sid not in pooled(stack), 20)
-    eventually(lambda: not stack.docker.exists(f"sandboxd-{sid}"), 10)
+    eventually(lambda: not stack.docker.exists(f"sandboxd-{sid}"))
 
 
 def test_a_newer_image_replaces_what_the_pool_has(make_stack):
-    stack = make_stack(WARM_POOL="sandboxd/pool-test:1=1", SWEEP_SECONDS="0.5", MIN_WORKERS=1)
+    name = f"sandboxd/pool-test-{os.getpid()}:1"  # other runs of this test may use the same daemon
+    stack = make_stack(WARM_POOL=f"{name}=1", SWEEP_SECONDS="0.5", MIN_WORKERS=1)
     try:
-        stack.docker.command("tag", DEBIAN, "sandboxd/pool-test:1")
-        sid, = eventually(lambda: pooled(stack), 30)
-        stack.docker.command("tag", BUSYBOX, "sandboxd/pool-test:1")
+        stack.docker.command("tag", DEBIAN, name)
+        sid, = full(stack, 1)
+        stack.docker.command("tag", BUSYBOX, name)
         eventually(lambda: pooled(stack) and sid not in pooled(stack), 30)
-        assert stack.create("sandboxd/pool-test:1").out("busybox true; echo $?").endswith("0")
+        assert stack.create(name).out("busybox true; echo $?").endswith("0")
     finally:
         stack.close_since(0)
-        stack.docker.command("rmi", "-f", "sandboxd/pool-test:1", check=False)
+        stack.docker.command("rmi", "-f", name, check=False)
 
 
 def test_the_pool_is_adopted_by_the_next_start(make_stack):
@@ -161,9 +162,9 @@ def test_a_pool_that_is_not_wanted_any_more_goes(make_stack):
 def test_a_janitor_killed_while_it_fills_leaves_nothing(make_stack):
     stack = make_stack(WARM_POOL=f"{DEBIAN}=3;patch", SWEEP_SECONDS="1", MIN_WORKERS=1)
     for _ in range(3):
-        janitor, = eventually(lambda: stack.children("janitor"), 10)
+        janitor, = eventually(lambda: stack.children("janitor"))
         os.kill(janitor, signal.SIGKILL)
-        eventually(lambda: [pid for pid in stack.children("janitor") if pid != janitor], 10)
+        eventually(lambda: [pid for pid in stack.children("janitor") if pid != janitor])
     full(stack, 3)
     eventually(lambda: len(stack.docker.containers(f"sandboxd.instance={stack.instance}")) == 6, 20)
 
@@ -298,7 +299,9 @@ def test_fewer_are_kept_when_the_number_is_lowered(make_stack):
     stack = make_stack(WARM_POOL=f"{DEBIAN}=3", SWEEP_SECONDS="0.5", MIN_WORKERS=1)
     before = full(stack, 3)
     stack.reload(WARM_POOL=f"{DEBIAN}=1")
-    assert full(stack, 1) < before
+    full(stack, 1)
+    left, = eventually(lambda: len(found := pooled(stack)) == 1 and found)  # the others' containers go after their records
+    assert left in before
 
 
 @pytest.mark.parametrize("value", ["auto", "auto=1;patch", "debian", "debian=0", "debian=1;patches", "debian=1,debian=2"])

@@ -67,7 +67,7 @@ def test_a_missing_image_is_pulled(registry, create, stack):
     assert stack.events("pull progress", subject=image)
     begun = time.monotonic()
     assert create(image).out("echo again") == "again"
-    assert len(stack.events("pull started", subject=image)) == 1 and time.monotonic() - begun < 5
+    assert len(stack.events("pull started", subject=image)) == 1 and time.monotonic() - begun < 30
 
 
 def test_parallel_creates_of_a_missing_image_share_one_pull(registry, create, stack):
@@ -193,7 +193,7 @@ def test_the_credentials_of_a_docker_config_pull_from_a_private_registry(private
             docker_config(auths)
             stack.reload()
             eventually(lambda: len(stack.events("settings reloaded")) == number, what="the reload")
-            eventually(lambda: not [pid for pid in workers if pid in stack.children("worker")], timeout=10, what="the old workers left")
+            eventually(lambda: not [pid for pid in workers if pid in stack.children("worker")], what="the old workers left")
         workers = stack.children("worker")
         session = stack.create(image)
         assert session.out("echo private") == "private"

@@ -51,7 +51,7 @@ def test_the_main_flow_on_redis_each_step_on_another_replica(make_replicas):
         gone = at(stack, session).post(["true"])
         assert gone.status_code == 404 and gone.json() == GONE
         assert at(stack, session).close().status_code == 204
-    eventually(lambda: nothing_left(one), 5, f"nothing to be left: {one.redis.keys()}")
+    eventually(lambda: nothing_left(one), what=f"nothing to be left: {one.redis.keys()}")
 
 
 def test_an_ephemeral_session_with_patches_on_redis(make_replicas):
@@ -60,7 +60,7 @@ def test_an_ephemeral_session_with_patches_on_redis(make_replicas):
     assert b"+run" in at(two, session).turn("echo run >> file")
     assert session.out("cat file") == "seeded"
     assert at(two, session).close().status_code == 204
-    eventually(lambda: nothing_left(one), 5)
+    eventually(lambda: nothing_left(one))
 
 
 @pytest.mark.plain  # the same request a thousand times
@@ -120,7 +120,7 @@ def test_a_replica_killed_in_the_middle_costs_the_requests_in_flight_on_it_only(
     assert {a[2] for a in answers if a[1] is one} <= {200, *RETRYABLE}, [a for a in answers if a[2] not in (200, 502, 503)][:3]
     # the sessions live on, at once where the dead replica held no lock, else when it is back
     one.up()
-    eventually(lambda: at(two, sessions[0]).post(["true"]).status_code == 200, 5)
+    eventually(lambda: at(two, sessions[0]).post(["true"]).status_code == 200)
     assert one.healthy()
 
 
@@ -130,12 +130,12 @@ def test_a_replica_that_starts_releases_the_locks_of_its_dead_predecessor(make_r
     running = Background(session.post, ["sleep 1000"])
     one.working_pid(session.id)
     one.kill_all()
-    assert running.result(10).status_code in RETRYABLE
+    assert running.result().status_code in RETRYABLE
     busy = at(two, session).post(["true"])
     assert busy.status_code == 409 and busy.json() == {"detail": "Session is busy"}
     one.up()
-    eventually(lambda: at(two, session).post(["true"]).status_code == 200, 5, "the lock to be released")
-    assert one.redis.ask("HGETALL", "daiv-sandbox:locks-of:replica-1") == []
+    eventually(lambda: at(two, session).post(["true"]).status_code == 200, what="the lock to be released")
+    eventually(lambda: one.redis.ask("HGETALL", "daiv-sandbox:locks-of:replica-1") == [])
 
 
 def test_a_killed_workers_lock_is_released_at_once(make_replicas):
@@ -143,8 +143,8 @@ def test_a_killed_workers_lock_is_released_at_once(make_replicas):
     session = one.create()
     running = Background(session.post, ["sleep 1000"])
     os.kill(one.working_pid(session.id), signal.SIGKILL)
-    assert running.result(10).status_code in RETRYABLE
-    eventually(lambda: at(two, session).post(["true"]).status_code == 200, 5)
+    assert running.result().status_code in RETRYABLE
+    eventually(lambda: at(two, session).post(["true"]).status_code == 200)
 
 
 # --- the store loses its records ---
@@ -180,7 +180,7 @@ def served(call):
         response = call()
         assert response.status_code != 404, response.text
         return response if response.status_code not in RETRYABLE else None
-    return eventually(ask, 10)
+    return eventually(ask)
 
 
 def test_sessions_outlive_the_loss_of_all_records(losing):
@@ -207,7 +207,7 @@ def test_sessions_outlive_the_loss_of_all_records(losing):
         assert session.close().status_code == 204
         assert session.post(["true"]).json() == GONE
     label = f"sandboxd.instance={instance}"
-    eventually(lambda: not stack.docker.containers(label) and not stack.docker.volumes(label), 5)
+    eventually(lambda: not stack.docker.containers(label) and not stack.docker.volumes(label))
 
 
 def test_a_close_after_the_loss_of_all_records_removes_everything(losing):
@@ -224,9 +224,9 @@ def test_a_sweep_rebuilds_records_instead_of_removing_sessions(make_redis, make_
     session = stack.create(extract_patch=True)
     session.run("echo kept > file")
     stack.redis.ask("FLUSHALL")
-    eventually(lambda: stack.events("session rebuilt"), 10)
+    eventually(lambda: stack.events("session rebuilt"))
     assert stack.redis.ask("EXISTS", f"daiv-sandbox:session:{session.id}") == 1
-    assert stack.redis.ask("GET", "daiv-sandbox:instance") == stack.instance
+    eventually(lambda: stack.redis.ask("GET", "daiv-sandbox:instance") == stack.instance)
     assert session.out("cat file") == "kept"
     assert not stack.events("swept")
 
@@ -254,17 +254,17 @@ def test_creates_and_commands_go_on_while_redis_loses_everything_again_and_again
     for _ in range(8):
         before = len(done)
         redis.ask("FLUSHALL")
-        eventually(lambda: len(done) >= before + 2, 20)
+        eventually(lambda: len(done) >= before + 2, 30)
     stop.set()
     for thread in threads:
         thread.result()
     assert wrong == []
-    eventually(lambda: nothing_left(stacks[0]), 10, f"nothing to be left: {redis.keys()}")
+    eventually(lambda: nothing_left(stacks[0]), 20, f"nothing to be left: {redis.keys()}")
 
 
 # --- a lock is lost ---
 
-QUICK = {"SESSION_LOCK_TTL_SECONDS": "1.5", "SESSION_LOCK_REFRESH_SECONDS": "0.3", "SESSION_LOCK_WAIT_SECONDS": "10"}
+QUICK = {"SESSION_LOCK_TTL_SECONDS": "3", "SESSION_LOCK_REFRESH_SECONDS": "0.3", "SESSION_LOCK_WAIT_SECONDS": "20"}
 
 
 def refused(response):
@@ -277,24 +277,25 @@ def test_a_worker_frozen_past_its_lock_is_refused_and_another_replica_goes_on(ma
     session = one.create()
     running = Background(session.post, ["echo first >> log; until [ -e go ]; do sleep 0.01; done; echo late >> log", "echo later >> log"])
     pid = one.working_pid(session.id)
-    eventually(lambda: one.docker.command("exec", session.container, "test", "-e", "/repo/log", check=False).returncode == 0, 5)
+    eventually(lambda: one.docker.command("exec", session.container, "test", "-e", "/repo/log", check=False).returncode == 0)
     os.kill(pid, signal.SIGSTOP)
     try:
         assert at(two, session).post(["echo second >> log; touch go; sleep 0.2"]).status_code == 200
     finally:
         os.kill(pid, signal.SIGCONT)
-    refused(running.result(20))
+    refused(running.result())
     assert "retry-after" in running.result().headers
     assert at(two, session).out("cat log").split() == ["first", "second"]
     assert session.out("cat log").split() == ["first", "second"]
 
 
+@pytest.mark.timeout(300)
 def test_writes_of_a_worker_frozen_past_its_lock_are_refused_by_the_agent(make_replicas):
     one, two = make_replicas(2, **QUICK)
     session = one.create()
     mine = [(f"/repo/f{n}", b"a" * 200_000) for n in range(60)]
     refusals = 0
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 200
     for delay in itertools.cycle((0, 0.002, 0.005, 0.02)):
         writing = Background(session.files, mine)
         while not (pid := one.lock_holder(session.id)) and writing.running():
@@ -309,7 +310,7 @@ def test_writes_of_a_worker_frozen_past_its_lock_are_refused_by_the_agent(make_r
             finally:
                 os.kill(pid, signal.SIGCONT)
             try:
-                writing.result(20)  # everything had been sent before
+                writing.result()  # everything had been sent before
             except AssertionError as refusal:
                 assert held and re.search("409|503", str(refusal))
                 refusals += 1
@@ -334,7 +335,7 @@ def unavailable(stack, session):
         response = ask()
         assert response.status_code == 503, f"{response.status_code} {response.text}"
         assert response.headers["retry-after"] and response.headers["content-type"] == "application/json"
-        assert time.monotonic() - begun < 2.5
+        assert time.monotonic() - begun < 10
     assert stack.http.get("/-/health/").json() == {"detail": "Session store is not responding"}
     assert stack.http.get("/-/version/").status_code == 200
 
@@ -363,7 +364,7 @@ def outage_busy(redis):
     """A script of somebody else that does not end."""
     assert redis.ask("CONFIG", "SET", "busy-reply-threshold", 50) == "OK"
     Background(redis.ask, "EVAL", "while true do end", 0, timeout=60)
-    eventually(lambda: str(redis.ask("GET", "x")).startswith("-BUSY"), 5)
+    eventually(lambda: str(redis.ask("GET", "x")).startswith("-BUSY"))
     return lambda: redis.ask("SCRIPT", "KILL")
 
 
@@ -383,27 +384,27 @@ def test_while_redis_is_away_requests_are_refused_at_once_and_running_commands_f
         assert len(stack.docker.containers(f"sandboxd.instance={stack.instance}")) == before
     finally:
         back()
-    eventually(stack.healthy, 5)
-    eventually(lambda: idle.post(["true"]).status_code == 200, 5)
+    eventually(stack.healthy)
+    eventually(lambda: idle.post(["true"]).status_code == 200)
     # Each worker finds out for itself that Redis is back: until then it refuses, and has done nothing.
-    eventually(lambda: idle.seed(repo=tar({"a": b"a"})).status_code == 204, 5)
-    eventually(lambda: session.post(["true"]).status_code in (200, 409), 5)
-    eventually(lambda: stack.post_session(base_image=DEBIAN).status_code == 200, 5)
+    eventually(lambda: idle.seed(repo=tar({"a": b"a"})).status_code == 204)
+    eventually(lambda: session.post(["true"]).status_code in (200, 409))
+    eventually(lambda: stack.post_session(base_image=DEBIAN).status_code == 200)
 
 
 def test_a_lock_that_cannot_be_refreshed_ends_its_request_before_another_could_have_it(make_redis, make_stack):
-    stack = make_stack(redis=make_redis(), SESSION_LOCK_TTL_SECONDS="3", SESSION_LOCK_REFRESH_SECONDS="0.5")
+    stack = make_stack(redis=make_redis(), SESSION_LOCK_TTL_SECONDS="6", SESSION_LOCK_REFRESH_SECONDS="0.5")
     session = stack.create()
-    begun = time.monotonic()
     running = Background(session.post, ["exec sleep 1017"])
     eventually(lambda: any("sleep" in proc_text(pid, "comm") and "1017" in proc_text(pid, "cmdline") for pid in all_pids()))  # no earlier: Redis is needed for that
     stack.redis.stop()
-    response = running.result(10)
-    lasted = time.monotonic() - begun
+    stopped = time.monotonic()
+    response = running.result()
+    lasted = time.monotonic() - stopped
     stack.redis.start()
     assert response.status_code == 503 and "lock" in response.json()["detail"]
-    assert 1 < lasted < 4
-    eventually(lambda: session.post(["true"]).status_code == 200, 5)
+    assert 1 < lasted < 10
+    eventually(lambda: session.post(["true"]).status_code == 200)
 
 
 def test_workers_that_start_while_redis_is_away_serve_when_it_is_back(make_redis, make_stack):
@@ -412,10 +413,10 @@ def test_workers_that_start_while_redis_is_away_serve_when_it_is_back(make_redis
     stack.redis.stop()
     for pid in stack.children("worker") + stack.children("control"):
         os.kill(pid, signal.SIGKILL)
-    eventually(lambda: len(stack.children("worker")) >= 2 and len(stack.children("control")) == 3, 10)
+    eventually(lambda: len(stack.children("worker")) >= 2 and len(stack.children("control")) == 3)
     unavailable(stack, session)
     stack.redis.start()
-    eventually(lambda: session.post(["true"]).status_code == 200, 5)
+    eventually(lambda: session.post(["true"]).status_code == 200)
 
 
 def test_a_redis_url_that_cannot_be_used_is_refused_at_the_start(make_stack):

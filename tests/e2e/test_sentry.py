@@ -133,7 +133,7 @@ def test_a_killed_worker_is_reported_with_what_it_was_doing(watched, sentry):
     eventually(lambda: watched.docker.command("exec", session.container, "test", "-e", "/tmp/started", check=False).returncode == 0)
     pid = watched.working_pid(session.id)
     os.kill(pid, signal.SIGKILL)
-    assert running.result(10).status_code in (502, 503)
+    assert running.result().status_code in (502, 503)
     crash, = eventually(lambda: [e for e in find(sentry.items("event"), session_id=session.id) if e["level"] == "fatal"],
                         what="the crash")
     exception, = crash["exception"]["values"]
@@ -177,7 +177,7 @@ def test_log_lines_come_with_level_and_context(watched, sentry):
     assert attribute(log, "route") == "/session/{id}" and attribute(log, "sentry.environment") == "local"
     event, = eventually(lambda: find(sentry.items("transaction"), request_id=request))
     assert log["trace_id"] == event["contexts"]["trace"]["trace_id"]
-    assert sentry.logs("ready") and sentry.logs("session created")
+    eventually(lambda: sentry.logs("ready") and sentry.logs("session created"))
     session.close()
 
 
@@ -222,18 +222,20 @@ def test_reports_that_could_not_be_sent_come_later(make_stack):
     eventually(lambda: stack.events("reports cannot be sent"), what="the log line")
     sentry.status = 200
     del sentry.posts[:]
-    eventually(lambda: find(sentry.items("event"), request_id=request), 10, "the second attempt")
+    eventually(lambda: find(sentry.items("event"), request_id=request), what="the second attempt")
     eventually(lambda: stack.events("reports are sent again"))
     sentry.close()
 
 
-def median_of_a_command(session, n=60):
-    took = []
+def medians_of_a_command(*sessions, n=60):
+    """The median time of a command in each session, in turns: what slows the machine down slows them all."""
+    took = [[] for _ in sessions]
     for _ in range(n):
-        begun = time.perf_counter()
-        session.run("true")
-        took.append(time.perf_counter() - begun)
-    return statistics.median(took)
+        for session, mine in zip(sessions, took):
+            begun = time.perf_counter()
+            session.run("true")
+            mine.append(time.perf_counter() - begun)
+    return [statistics.median(mine) for mine in took]
 
 
 def test_a_sentry_that_does_not_answer_slows_nothing(make_stack):
@@ -245,16 +247,16 @@ def test_a_sentry_that_does_not_answer_slows_nothing(make_stack):
         stack = make_stack(SENTRY_DSN=dsn, SENTRY_ENABLE_LOGS="true", SENTRY_TRACES_SAMPLE_RATE="1", SWEEP_SECONDS=1,
                            ORPHAN_GRACE_SECONDS=0)
         quiet, loud = plain.create(BUSYBOX), stack.create(BUSYBOX)
-        eventually(lambda: stack.events("reports cannot be sent"), 10)
-        pairs = [(median_of_a_command(quiet), median_of_a_command(loud)) for _ in range(3)]
+        eventually(lambda: stack.events("reports cannot be sent"))
+        pairs = [medians_of_a_command(quiet, loud) for _ in range(3)]
         without, reporting = (min(column) for column in zip(*pairs))
         assert reporting < 1.5 * without + 0.002, pairs
         label = f"sandboxd.instance={stack.instance}"
         stack.docker.command("create", "--label", label, "--label", "sandboxd.created=1", "--label",
                              "sandboxd.session=00000000-0000-4000-8000-000000000001", BUSYBOX, "true")
         begun = time.monotonic()
-        eventually(lambda: stack.events("sweep", orphans=1), 10, "the sweep of a container without a record")
-        assert time.monotonic() - begun < 6
+        eventually(lambda: stack.events("sweep", orphans=1), what="the sweep of a container without a record")
+        assert time.monotonic() - begun < 15
         quiet.close()
         loud.close()
 
@@ -264,7 +266,7 @@ def test_a_reload_takes_another_project(make_stack):
     stack = make_stack(SENTRY_DSN=first.dsn)
     workers = set(stack.children("worker"))
     stack.reload(SENTRY_DSN=second.dsn)
-    eventually(lambda: not workers & set(stack.children("worker")) and len(stack.children("janitor")) == 1, 10)
+    eventually(lambda: not workers & set(stack.children("worker")) and len(stack.children("janitor")) == 1)
     request = stack.post_session(base_image=UNREACHABLE).headers["x-request-id"]
     eventually(lambda: find(second.items("event"), request_id=request))
     assert not first.posts
