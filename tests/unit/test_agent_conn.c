@@ -64,7 +64,7 @@ static void an_older_fence_is_refused_and_changes_nothing(void **state)
     agent_exec(&agent, 1, "sleep 1000", 0);
     assert_int_equal(agent_hello(&agent, 2, 9), SBX_FRAME_REFUSED);
     assert_works();
-    assert_int_equal(agent_processes(&agent, 1, 1000), 1);
+    assert_int_equal(agent_processes(&agent, 1, 10000), 1);
 }
 
 static void a_refusal_names_the_request_that_holds_the_session(void **state)
@@ -93,7 +93,7 @@ static void hello_ends_the_commands_of_the_older_connection(void **state)
     agent_exec(&agent, 1, "setsid sleep 1000 & echo; sleep 1000", 0);
     assert_true(agent_receive(&agent, &frame, 10000));
     assert_int_equal(agent_hello(&agent, 2, 11), SBX_FRAME_HELLO_ACK);
-    assert_int_equal(agent_processes(&agent, 0, 2000), 0);
+    assert_int_equal(agent_processes(&agent, 0, 10000), 0);
     /* nobody waits for that EXIT any more */
     assert_false(agent_receive(&agent, &frame, 50));
     assert_works();
@@ -120,7 +120,7 @@ static void queued_output_of_an_older_connection_is_forgotten(void **state)
     uint8_t out[64];
     /* more than stdout's pipe takes: the rest is in the agent's queue, its first frame half written */
     agent_exec(&agent, 1, "yes", 0);
-    assert_int_equal(agent_processes(&agent, 1, 2000), 1);
+    assert_int_equal(agent_processes(&agent, 1, 10000), 1);
     assert_true(agent_receive(&agent, &frame, 10000));
     agent_send_raw(&agent, out, agent_encode_hello(out, 2, 11));
     size_t before = 0;
