@@ -210,8 +210,8 @@ def test_a_worker_killed_in_the_middle_of_a_claim_leaves_nothing(make_stack):
         agent = stack.docker.inspect(f"sandboxd-{sid}")["State"]["Pid"]
         os.kill(agent, signal.SIGSTOP)  # it does not answer when it is greeted
         creating = Background(stack.http.post, "/session/", json={"base_image": DEBIAN, "extract_patch": True})
-        os.kill(eventually(lambda entry=sid: claimed_by(stack, entry), 10), signal.SIGKILL)
-        assert creating.result(20).status_code == 503
+        os.kill(eventually(lambda entry=sid: claimed_by(stack, entry)), signal.SIGKILL)
+        assert creating.result().status_code == 503
         eventually(lambda entry=sid: not stack.docker.exists(f"sandboxd-{entry}"), 20)
         other, = full(stack, 1)
         assert other != sid
