@@ -258,7 +258,8 @@ void exec_watch(struct watch *watch, int64_t now)
             watch_until(watch, exec->deadline);
         if (exec->ending == GRACE || exec->ending == KILLING)
             watch_until(watch, exec->scan_at);
-        if (exec->settling && now < exec->settled)
+        /* also when that has just passed: nothing else may ever happen */
+        if (exec->settling && exec->owed[0] == 0 && exec->owed[1] == 0 && queue_has_room())
             watch_until(watch, exec->settled);
     }
 }
