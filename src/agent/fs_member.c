@@ -111,7 +111,9 @@ bool fs_member_next(struct fs_member *member)
     copy_short(member->link, header + LINK);
     for (size_t n = strlen(member->name); n > 1 && member->name[n - 1] == '/'; n--)
         member->name[n - 1] = '\0'; /* of a directory */
-    return member->size >= 0;
+    if (member->size < 0)
+        fs_member_broken();
+    return true;
 }
 
 void fs_member_content(const struct fs_member *member, int fd)

@@ -37,13 +37,18 @@ static void forget_last(void)
     last.dir = -1;
 }
 
+static bool is_name(const char *text)
+{
+    return strlen(text) <= NAME_MAX && strcmp(text, ".") != 0 && strcmp(text, "..") != 0;
+}
+
 /* The place of a member; from: where its own name begins in path. The directory is last's. */
 static void find(const char *path, size_t from, bool directory, struct fs_place *ret)
 {
     const char *slash = strrchr(path + from, '/');
     size_t len = slash ? (size_t)(slash - path) : 0;
     if (slash && last.dir >= 0 && len == last.len && memcmp(path, last.path, len) == 0 &&
-        strlen(slash + 1) <= NAME_MAX) {
+        is_name(slash + 1)) {
         ret->dir = last.dir;
         memcpy(ret->name, slash + 1, strlen(slash + 1) + 1);
         return;

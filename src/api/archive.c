@@ -6,6 +6,11 @@
 #include "api/internal.h"
 #include "sandboxd/archive.h"
 
+ssize_t sbx_body_read(void *request, void *buf, size_t n, struct sbx_err *err)
+{
+    return sbx_request_read(request, buf, n, err);
+}
+
 int sbx_spool_archive(struct sbx_call *call, const char *field,
                       ssize_t (*read)(void *arg, void *buf, size_t n, struct sbx_err *err), void *arg,
                       struct sbx_tar *ret, struct sbx_err *err)

@@ -119,6 +119,9 @@ int sbx_read_labels(struct sbx_faults *faults, struct json_object *body, char **
 struct json_object *sbx_session_json(const struct sbx_config *config, const struct sbx_record *record,
                                      const struct sbx_docker_usage *usage, struct sbx_err *err);
 
+/* sbx_request_read where a function of an argument is wanted, which is the request. */
+ssize_t sbx_body_read(void *request, void *buf, size_t n, struct sbx_err *err);
+
 /* Sanitise the archive that read gives into an unlinked file, the caller's to close, and log what it was. A
  * bad one is INVALID "<field> is invalid: …". */
 int sbx_spool_archive(struct sbx_call *call, const char *field,

@@ -3,11 +3,6 @@
 
 #include "api/raw.h"
 
-static ssize_t read_request(void *arg, void *buf, size_t n, struct sbx_err *err)
-{
-    return sbx_request_read(arg, buf, n, err);
-}
-
 static int extract(struct sbx_call *call, const struct sbx_tar *tar, uint64_t *ret_count, struct sbx_err *err)
 {
     const char *const args[] = {"untar", call->path, NULL};
@@ -21,7 +16,7 @@ int sbx_handle_file_extract(struct sbx_call *call, struct sbx_err *err)
     struct sbx_tar tar = {.fd = -1};
     uint64_t count = 0;
     if (sbx_raw_check_path(call, err) < 0 ||
-        sbx_spool_archive(call, "archive", read_request, call->request, &tar, err) < 0)
+        sbx_spool_archive(call, "archive", sbx_body_read, call->request, &tar, err) < 0)
         return -1;
     int rc = extract(call, &tar, &count, err);
     sbx_request_close_later(call->request, &tar.fd);

@@ -14,11 +14,6 @@ static const struct {
     const char *target;
 } ARCHIVE[ARCHIVES] = {{"repo_archive", "/repo"}, {"skills_archive", "/skills"}};
 
-static ssize_t read_request(void *arg, void *buf, size_t n, struct sbx_err *err)
-{
-    return sbx_request_read(arg, buf, n, err);
-}
-
 static ssize_t read_part(void *arg, void *buf, size_t n, struct sbx_err *err)
 {
     return sbx_multipart_read(arg, buf, n, err);
@@ -37,7 +32,7 @@ static int spool(struct sbx_call *call, struct sbx_tar tars[ARCHIVES], struct sb
     const char *type = sbx_request_header(call->request, "content-type");
     if (!type || strncasecmp(type, "multipart/form-data", strlen("multipart/form-data")) != 0)
         return sbx_err_set(err, SBX_ERR_INVALID, NEITHER);
-    struct sbx_multipart *multipart = sbx_multipart_new(type, read_request, call->request, err);
+    struct sbx_multipart *multipart = sbx_multipart_new(type, sbx_body_read, call->request, err);
     if (!multipart)
         return -1;
     struct sbx_part part;

@@ -6,7 +6,7 @@
 
 struct sbx_intake {
     const struct sbx_process *process;
-    int epoll_fd; /* -1 before sbx_intake_open */
+    int epoll_fd;
 };
 
 /* The process's lanes and signals, both the caller's. A failure too leaves something to close. */

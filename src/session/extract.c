@@ -27,8 +27,21 @@ static int extract_inside(struct sbx_session *session, const char *target, const
     return result.code == SBX_FS_OK;
 }
 
-/* Whatever the agent fails at is dockerd's: it is no user whom a directory of the image's may not belong to,
- * has none of the session's limits, and says best what is wrong with a disk. */
+/* A PUT that is broken off goes on with what dockerd has of it already. Not beyond the end of this: dockerd
+ * looks at a container only when nothing is being extracted into it. */
+static void wait_for_dockerd(struct sbx_session *session)
+{
+    struct sbx_err ignored = SBX_ERR_INIT;
+    struct sbx_docker_state state;
+    struct sbx_shield shield;
+    sbx_shield_raise(&shield, session->engine);
+    (void)!sbx_docker_inspect(session->engine->docker, session->engine->wait, session->record.container,
+                              &state, &ignored);
+    sbx_shield_lower(&shield, session->engine);
+}
+
+/* An operation of the agent that fails is dockerd's: it is no user whom a directory of the image's may not
+ * belong to, has none of the session's limits, and says best what is wrong with a disk. */
 int sbx_session_extract(struct sbx_session *session, const char *target, const struct sbx_tar *tar,
                         struct sbx_err *err)
 {
@@ -38,8 +51,11 @@ int sbx_session_extract(struct sbx_session *session, const char *target, const s
     int done = inside ? extract_inside(session, target, tar, err) : 0;
     if (done != 0)
         return done < 0 ? -1 : 0;
-    return sbx_docker_put_archive(session->engine->docker, session->engine->wait, session->record.container,
-                                  target, tar->fd, tar->size, err);
+    if (sbx_docker_put_archive(session->engine->docker, session->engine->wait, session->record.container,
+                               target, tar->fd, tar->size, err) == 0)
+        return 0;
+    wait_for_dockerd(session);
+    return -1;
 }
 
 int sbx_session_replace(struct sbx_session *session, const struct sbx_tar *tar, struct sbx_err *err)
