@@ -282,7 +282,7 @@ struct sbx_fs {
     const struct sbx_spool *spool; /* … or this is */
     bool changes;       /* files: outside of a run it is a turn of its own, as a batch of writes is … */
     bool partial;       /* … also when it failed: some of it may have been done */
-    int64_t timeout_ms; /* 0: none */
+    int64_t timeout_ms; /* 0: FS_TIMEOUT_SECONDS and one more for each MB of input, none for a look */
 };
 
 struct sbx_fs_result {

@@ -155,7 +155,8 @@ const struct sbx_setting sbx_settings[] = {
      .allowed = "names or patterns of directories, with commas between them",
      .description = "Directories that grep and glob leave out, at any depth."},
     {NAME("FS_TIMEOUT_SECONDS"), SECONDS(100, HOUR), FIELD(fs_timeout_ms), .initial = "60",
-     .description = "Longest time of a file operation; transfers of whole files have none."},
+     .description = "Longest time of a file operation; an upload has a second more for each megabyte, a "
+                    "download has none."},
     {NAME("PIDS_LIMIT"), INT(8, 4194304), FIELD(pids_limit), .initial = "512", .units = "processes",
      .description = "Most processes and threads of a session."},
     {NAME("DISK_BYTES"), SIZE(0, 1024 * GIB), FIELD(disk_bytes), .initial = "0",

@@ -34,6 +34,17 @@ static int on_output(void *arg, int channel, const void *data, size_t n, struct 
     return channel == 1 ? sbx_fields_add(&op->fields, data, n, err) : 0;
 }
 
+/* A change goes on when its client has gone, so something must end it: nothing that lasts is slower. */
+#define INPUT_BYTES_A_MS 1000
+
+static int64_t time_limit(const struct sbx_session *session, const struct sbx_fs *fs)
+{
+    if (fs->timeout_ms > 0 || !fs->changes)
+        return fs->timeout_ms;
+    int64_t input = fs->spool ? sbx_spool_len(fs->spool) : (int64_t)fs->input_len;
+    return session->engine->config->fs_timeout_ms + input / INPUT_BYTES_A_MS;
+}
+
 /* It did not come to its end by itself. */
 static void explain(struct sbx_fs_result *ret, const struct sbx_exec_result *exit)
 {
@@ -60,7 +71,7 @@ static int run(struct sbx_session *session, const struct sbx_fs *fs, struct oper
                                  .stdin_len = fs->input_len,
                                  .stdin_spool = fs->spool,
                                  .split = true,
-                                 .timeout_ms = fs->timeout_ms};
+                                 .timeout_ms = time_limit(session, fs)};
     if (sbx_session_exec(session, &spec, on_output, op, &exit, err) < 0)
         return -1;
     if (!op->ended)

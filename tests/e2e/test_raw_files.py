@@ -188,6 +188,19 @@ def test_a_file_beyond_the_limit_is_refused(make_stack):
     assert session.out("ls -A") == "fits\ntwice"
 
 
+@pytest.mark.runc
+def test_a_change_that_a_process_of_the_session_holds_up_ends_by_its_time(make_stack):
+    session = make_stack(FS_TIMEOUT_SECONDS=1).create()
+    session.run("setsid sh -c 'trap \"\" HUP; sleep 0.5; while :; do kill -STOP -1; done' > /dev/null 2>&1 &")
+
+    def held_up():
+        response = put(session, "/repo/f", b"x" * MIB)
+        assert response.status_code in (201, 204) or "took longer than it may" in response.json()["detail"], response.text
+        return response.status_code >= 400
+    eventually(held_up, 60)
+    assert session.close().status_code == 204
+
+
 def test_files_and_directories_are_deleted(session):
     session.run("mkdir -p d/e; touch f d/f")
     http = session.stack.http
