@@ -13,12 +13,15 @@
  *  12  u32  CRC-32C of header and payload, started from the connection key
  *
  * The connection key is 0 for HELLO, HELLO_ACK and REFUSED and derived from HELLO's random nonce for
- * everything else. Frames of an earlier connection, or bytes of a client's file that look like a frame,
- * therefore never pass for frames of this one.
+ * everything else: the checksum starts from it, and the payload is masked with it (XOR with its eight bytes
+ * over and over). Frames of an earlier connection never pass for frames of this one. Neither do bytes of a
+ * client's file, not even for a HELLO and for a reader that looks for one amid them: whoever wrote them would
+ * have to know the mask.
  *
- * A worker may die in the middle of a frame and the next one writes to the same pipe. A reader that fails a
- * check drops one byte and looks for the next magic; a reader that has had an incomplete frame for
- * SBX_WIRE_SILENCE_MS drops one byte as well.
+ * A worker may die in the middle of a frame and the next one writes to the same pipe; what dockerd still has
+ * of the dead one may even come after the next one's HELLO. A reader that fails a check drops one byte and
+ * looks for the next magic; one that has had an incomplete frame for SBX_WIRE_SILENCE_MS looks for a whole
+ * one behind it.
  *
  * Messages larger than one frame are sent as frames with MORE set but the last. Messages of different streams
  * may interleave; frames of one stream do not reorder.
@@ -30,7 +33,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SBX_WIRE_VERSION    1
+#define SBX_WIRE_VERSION    2
 #define SBX_FRAME_HEADER    16
 #define SBX_FRAME_MAX       4016
 #define SBX_PAYLOAD_MAX     4000
@@ -240,16 +243,16 @@ struct sbx_frame {
 };
 
 /* The key of the connection opened with this nonce. Never 0. */
-uint32_t sbx_wire_key(uint64_t nonce);
+uint64_t sbx_wire_key(uint64_t nonce);
 
 /* Encode one frame into out (room for SBX_FRAME_HEADER + len); returns its size. len <= SBX_PAYLOAD_MAX. key
  * is 0 for HELLO, HELLO_ACK and REFUSED. payload may stand in its place (out + SBX_FRAME_HEADER) already. */
-size_t sbx_frame_encode(uint8_t *out, uint32_t key, uint8_t type, uint8_t flags, uint32_t stream,
+size_t sbx_frame_encode(uint8_t *out, uint64_t key, uint8_t type, uint8_t flags, uint32_t stream,
                         const void *payload, size_t len);
 
 /* An incremental reader: feed bytes as they arrive, take frames out. Fixed memory. */
 struct sbx_frame_reader {
-    uint32_t key;      /* frames of the connection; 0 before HELLO: only key-0 frames pass */
+    uint64_t key;      /* frames of the connection; 0 before HELLO: only key-0 frames pass */
     uint64_t dropped;  /* bytes skipped so far while looking for a frame */
     size_t start, end; /* unread part of buf */
     uint8_t buf[4 * SBX_FRAME_MAX];
@@ -265,16 +268,12 @@ void sbx_frame_fed(struct sbx_frame_reader *reader, size_t n);
  * key is set. */
 bool sbx_frame_next(struct sbx_frame_reader *reader, struct sbx_frame *ret);
 
-/* Part of a frame is waiting: the caller should call sbx_frame_skip after SBX_WIRE_SILENCE_MS without new
+/* Part of a frame is waiting: the caller should call sbx_frame_resync after SBX_WIRE_SILENCE_MS without new
  * bytes. */
 bool sbx_frame_partial(const struct sbx_frame_reader *reader);
 
-/* Give up on the frame at the front: drop one byte, so that the next sbx_frame_next looks further on. */
-void sbx_frame_skip(struct sbx_frame_reader *reader);
-
-/* Better than sbx_frame_skip after a silence: when a whole HELLO, HELLO_ACK or REFUSED stands behind the
- * partial frame, drop everything before it and return true. Otherwise nothing changes: the partial frame may
- * just be slow. */
+/* When a whole frame stands behind the partial one, that was nobody's who is still there: drop everything
+ * before the whole one and return true. Otherwise nothing changes: the partial frame may just be slow. */
 bool sbx_frame_resync(struct sbx_frame_reader *reader);
 
 /* Fields: append to a caller's buffer; each returns the new length, or 0 when size is too small. A chain

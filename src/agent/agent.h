@@ -68,7 +68,7 @@ void become_root(void);
 bool queue_has_room(void);
 size_t queue_output_frames(void);
 /* A message of at most one frame; dropped when there is no room, which queue_has_room told before. */
-void queue_send(uint32_t key, uint8_t type, uint32_t stream, const void *payload, size_t len);
+void queue_send(uint64_t key, uint8_t type, uint32_t stream, const void *payload, size_t len);
 /* Build frames in place: n bytes at the returned address after queue_commit. */
 uint8_t *queue_reserve(void);
 void queue_commit(size_t n);
@@ -83,7 +83,7 @@ void conn_watch(struct watch *watch, int64_t now);
 /* false: stdin has ended. */
 bool conn_step(const struct watch *watch, int64_t now);
 void conn_send(uint8_t type, uint32_t stream, const void *payload, size_t len);
-uint32_t conn_key(void);
+uint64_t conn_key(void);
 /* Id of the request that the connection is for; "" when it was not told. */
 const char *conn_request(void);
 

@@ -32,7 +32,7 @@ static struct {
     bool open;
     int64_t heard;      /* last frame */
     int64_t last_bytes; /* last read that gave any */
-    bool searched;      /* for a HELLO since then */
+    bool searched;      /* for a whole frame since then */
     size_t watched;
     bool watching;
     struct message messages[MAX_MESSAGES];
@@ -45,7 +45,7 @@ void conn_init(void)
         conn.boot = (uint64_t)now_us();
 }
 
-uint32_t conn_key(void)
+uint64_t conn_key(void)
 {
     return conn.reader.key;
 }
@@ -205,7 +205,7 @@ static void on_hello(const struct sbx_frame *frame, int64_t now)
             request = field;
     }
     if (version != SBX_WIRE_VERSION) {
-        send_refused(nonce, "this agent speaks version 1 of the protocol");
+        send_refused(nonce, "this agent speaks another version of the protocol");
         return;
     }
     if (fence < conn.fence) {

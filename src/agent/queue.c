@@ -54,7 +54,7 @@ void queue_commit(size_t n)
     end += n;
 }
 
-void queue_send(uint32_t key, uint8_t type, uint32_t stream, const void *payload, size_t len)
+void queue_send(uint64_t key, uint8_t type, uint32_t stream, const void *payload, size_t len)
 {
     compact(SBX_FRAME_MAX);
     if (CAPACITY - end >= SBX_FRAME_MAX)

@@ -12,13 +12,13 @@
 #define GREET_MS 10000
 #define LOOK_MS  200 /* dockerd accepts an attach to a container that does not run, and then says nothing */
 
-static int put_hello(struct sbx_link *link, uint64_t fence, struct sbx_err *err)
+static int put_hello(struct sbx_link *link, struct sbx_err *err)
 {
     uint8_t payload[192];
     const char *request = link->engine->request;
     size_t n = sbx_field_put_u32(payload, sizeof(payload), 0, SBX_TAG_VERSION, SBX_WIRE_VERSION);
     n = sbx_field_put_u64(payload, sizeof(payload), n, SBX_TAG_NONCE, link->nonce);
-    n = sbx_field_put_u64(payload, sizeof(payload), n, SBX_TAG_FENCE, fence);
+    n = sbx_field_put_u64(payload, sizeof(payload), n, SBX_TAG_FENCE, link->fence);
     if (request)
         n = sbx_field_put(payload, sizeof(payload), n, SBX_TAG_REQUEST, request, strlen(request));
     return sbx_link_put(link, SBX_FRAME_HELLO, 0, payload, n, err);
@@ -37,11 +37,12 @@ struct sbx_link *sbx_link_open(struct sbx_engine *engine, const char *container,
     sbx_frame_reader_init(&link->reader);
     sbx_random(&link->nonce, sizeof(link->nonce));
     link->key = sbx_wire_key(link->nonce);
+    link->fence = fence;
     snprintf(link->container, sizeof(link->container), "%s", container);
     link->opened_ms = link->pinged_ms = link->heard_ms = sbx_now_ms();
     link->look_ms = link->opened_ms + LOOK_MS;
     link->attach = sbx_docker_attach(engine->docker, engine->wait, container, err);
-    if (!link->attach || put_hello(link, fence, err) < 0) {
+    if (!link->attach || put_hello(link, err) < 0) {
         sbx_link_close(link);
         return NULL;
     }
@@ -66,7 +67,7 @@ int sbx_link_put(struct sbx_link *link, uint8_t type, uint32_t stream, const voi
                  struct sbx_err *err)
 {
     const uint8_t *at = payload;
-    uint32_t key = type == SBX_FRAME_HELLO ? 0 : link->key;
+    uint64_t key = type == SBX_FRAME_HELLO ? 0 : link->key;
     do {
         size_t part = n < SBX_PAYLOAD_MAX ? n : SBX_PAYLOAD_MAX;
         char *to = sbx_buf_reserve(&link->out, SBX_FRAME_MAX, err);
@@ -119,6 +120,8 @@ static int ping_when_due(struct sbx_link *link, struct sbx_err *err)
     if (now - link->pinged_ms < SBX_LINK_PING_MS)
         return 0;
     link->pinged_ms = now;
+    if (link->asked_ms <= link->heard_ms)
+        link->asked_ms = now;
     return sbx_link_put(link, SBX_FRAME_PING, 0, NULL, 0, err);
 }
 
@@ -138,6 +141,13 @@ static int look(struct sbx_link *link, struct sbx_err *err)
     return state.running ? 0 : sbx_err_set(err, SBX_ERR_CONFLICT, "the container does not run");
 }
 
+/* To be asked when nothing of it is left to read: this process may itself have stood still. */
+static bool is_dead(const struct sbx_link *link)
+{
+    return link->greeted && link->asked_ms > link->heard_ms &&
+           sbx_now_ms() - link->asked_ms > SBX_LINK_DEAD_MS;
+}
+
 int sbx_link_pump(struct sbx_link *link, int timeout_ms, struct sbx_err *err)
 {
     if (ping_when_due(link, err) < 0 || look(link, err) < 0)
@@ -148,6 +158,9 @@ int sbx_link_pump(struct sbx_link *link, int timeout_ms, struct sbx_err *err)
     int got = fill(link, err); /* often it is there already; saves the poll */
     if (got != 0)
         return got;
+    if (is_dead(link))
+        return sbx_err_set(err, SBX_ERR_UNAVAILABLE, "the agent has not answered for %d s",
+                           SBX_LINK_DEAD_MS / 1000);
     if (link->more && link->out.len < SBX_LINK_QUEUE)
         return 1;
     if (wrote && link->out.len == 0 && timeout_ms == 0)
@@ -177,20 +190,33 @@ int sbx_link_pump(struct sbx_link *link, int timeout_ms, struct sbx_err *err)
     return 1;
 }
 
+static int refusal(const struct sbx_link *link, uint64_t fence, const struct sbx_field *why,
+                   struct sbx_err *err)
+{
+    if (fence > link->fence)
+        return sbx_err_set(err, SBX_ERR_UNAVAILABLE, "the session was taken over by another request");
+    return sbx_err_set(err, SBX_ERR_UNAVAILABLE, "the agent refused: %.*s", (int)why->len,
+                       (const char *)why->data);
+}
+
 /* HELLO's answer: 1 it is ours, 0 it is an earlier one's, -1 we are refused. */
 static int greeting(struct sbx_link *link, const struct sbx_frame *frame, struct sbx_err *err)
 {
-    struct sbx_field field;
-    uint64_t nonce = 0;
+    struct sbx_field field, why = {.len = 0};
+    uint64_t nonce = 0, fence = 0;
     size_t off = 0;
     while (sbx_field_next(frame->payload, frame->len, &off, &field)) {
         if (field.tag == SBX_TAG_NONCE)
             (void)sbx_field_u64(&field, &nonce);
+        else if (field.tag == SBX_TAG_FENCE)
+            (void)sbx_field_u64(&field, &fence);
+        else if (field.tag == SBX_TAG_MESSAGE)
+            why = field;
     }
     if (nonce != link->nonce)
         return 0;
     if (frame->type == SBX_FRAME_REFUSED)
-        return sbx_err_set(err, SBX_ERR_UNAVAILABLE, "the session was taken over by another request");
+        return refusal(link, fence, &why, err);
     link->greeted = true;
     link->reader.key = link->key;
     return 1;

@@ -5,6 +5,7 @@
 #include "session/internal.h"
 
 #define SBX_LINK_PING_MS 15000
+#define SBX_LINK_DEAD_MS 60000 /* the agent's patience, too */
 #define SBX_LINK_QUEUE                                                                                       \
     (64 * 1024) /* as much is queued ahead of the stream, more only by a single message                      \
                  */
@@ -15,15 +16,17 @@ struct sbx_link {
     struct sbx_frame_reader reader;
     struct sbx_buf out; /* encoded frames not yet written */
     uint64_t nonce;
-    uint32_t key;
+    uint64_t key;
     uint32_t last_stream;
     char container[SBX_NAME_SIZE];
+    uint64_t fence;
     int64_t opened_ms;
     int64_t look_ms;  /* while not greeted: when to look whether the container runs at all */
     bool more;        /* whoever pumps has more to queue as soon as the queue is short */
     bool greeted;     /* HELLO_ACK with our nonce has come */
     int64_t heard_ms; /* last bytes from the agent */
     int64_t pinged_ms;
+    int64_t asked_ms; /* first ping since then */
 };
 
 /* A new stream id. */
@@ -34,8 +37,8 @@ int sbx_link_put(struct sbx_link *link, uint8_t type, uint32_t stream, const voi
                  struct sbx_err *err) SBX_MUST_CHECK;
 
 /* Write what is queued as far as the stream takes it and wait for input, at most timeout_ms (-1: as long as
- * it takes). Returns 1 when something moved, 0 on timeout, -1. Keeps the agent's patience alive with pings.
- */
+ * it takes). Returns 1 when something moved, 0 on timeout, -1. Keeps the agent's patience alive with pings;
+ * an agent that answers none of them for SBX_LINK_DEAD_MS is UNAVAILABLE. */
 int sbx_link_pump(struct sbx_link *link, int timeout_ms, struct sbx_err *err) SBX_MUST_CHECK;
 
 /* The next frame that belongs to this connection's work, already read: 1, 0 when there is none, -1 when the

@@ -34,9 +34,27 @@ static uint32_t header_check(const uint8_t *frame)
     return (crc ^ crc >> 16) & 0xffff;
 }
 
-static uint32_t frame_check(const uint8_t *frame, uint32_t key, size_t len)
+static uint32_t frame_check(const uint8_t *frame, uint64_t key, size_t len)
 {
-    return sbx_crc32c(sbx_crc32c(key, frame, 12), frame + SBX_FRAME_HEADER, len);
+    return sbx_crc32c(sbx_crc32c((uint32_t)key, frame, 12), frame + SBX_FRAME_HEADER, len);
+}
+
+/* Put the mask on a payload, or take it off. */
+static void mask(uint8_t *payload, size_t len, uint64_t key)
+{
+    uint8_t bytes[sizeof(key)];
+    put32(bytes, (uint32_t)key);
+    put32(bytes + 4, (uint32_t)(key >> 32));
+    uint64_t word, whole;
+    memcpy(&whole, bytes, sizeof(whole));
+    size_t at = 0;
+    for (; len - at >= sizeof(word); at += sizeof(word)) {
+        memcpy(&word, payload + at, sizeof(word));
+        word ^= whole;
+        memcpy(payload + at, &word, sizeof(word));
+    }
+    for (; at < len; at++)
+        payload[at] ^= bytes[at % sizeof(bytes)];
 }
 
 /* Frames that open a connection, before both ends know its key. */
@@ -45,7 +63,7 @@ static bool is_opening(uint8_t type)
     return type == SBX_FRAME_HELLO || type == SBX_FRAME_HELLO_ACK || type == SBX_FRAME_REFUSED;
 }
 
-uint32_t sbx_wire_key(uint64_t nonce)
+uint64_t sbx_wire_key(uint64_t nonce)
 {
     /* splitmix64's finaliser: every bit of the nonce reaches every bit of the key */
     nonce ^= nonce >> 30;
@@ -53,15 +71,15 @@ uint32_t sbx_wire_key(uint64_t nonce)
     nonce ^= nonce >> 27;
     nonce *= 0x94d049bb133111ebu;
     nonce ^= nonce >> 31;
-    uint32_t key = (uint32_t)(nonce >> 32);
-    return key != 0 ? key : 1;
+    return nonce != 0 ? nonce : 1;
 }
 
-size_t sbx_frame_encode(uint8_t *out, uint32_t key, uint8_t type, uint8_t flags, uint32_t stream,
+size_t sbx_frame_encode(uint8_t *out, uint64_t key, uint8_t type, uint8_t flags, uint32_t stream,
                         const void *payload, size_t len)
 {
     if (len > 0 && payload != out + SBX_FRAME_HEADER)
         memmove(out + SBX_FRAME_HEADER, payload, len);
+    mask(out + SBX_FRAME_HEADER, len, key);
     out[0] = MAGIC_0;
     out[1] = MAGIC_1;
     out[2] = type;
@@ -141,7 +159,7 @@ bool sbx_frame_next(struct sbx_frame_reader *reader, struct sbx_frame *ret)
         seek_magic(reader);
         if (reader->start == reader->end)
             return false;
-        const uint8_t *p = reader->buf + reader->start;
+        uint8_t *p = reader->buf + reader->start;
         size_t len = 0;
         switch (look_at(reader, p, reader->end - reader->start, &len)) {
         case PARTIAL:
@@ -150,6 +168,8 @@ bool sbx_frame_next(struct sbx_frame_reader *reader, struct sbx_frame *ret)
             drop(reader, 1);
             break;
         case WHOLE:
+            if (!is_opening(p[2]))
+                mask(p + SBX_FRAME_HEADER, len, reader->key);
             *ret = (struct sbx_frame){.type = p[2],
                                       .flags = p[3],
                                       .stream = get32(p + 4),
@@ -166,18 +186,11 @@ bool sbx_frame_partial(const struct sbx_frame_reader *reader)
     return reader->start != reader->end;
 }
 
-void sbx_frame_skip(struct sbx_frame_reader *reader)
-{
-    if (reader->start != reader->end)
-        drop(reader, 1);
-}
-
 bool sbx_frame_resync(struct sbx_frame_reader *reader)
 {
     for (size_t at = reader->start; at < reader->end; at++) {
         size_t len = 0;
-        const uint8_t *p = reader->buf + at;
-        if (look_at(reader, p, reader->end - at, &len) == WHOLE && is_opening(p[2])) {
+        if (look_at(reader, reader->buf + at, reader->end - at, &len) == WHOLE) {
             drop(reader, at - reader->start);
             return true;
         }

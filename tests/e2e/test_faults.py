@@ -350,6 +350,25 @@ def test_a_container_killed_under_a_command_is_an_error_and_then_usable(create, 
     assert eventually(lambda: session.post(["echo alive"]).status_code == 200)
 
 
+@pytest.mark.plain
+@pytest.mark.runc
+@pytest.mark.timeout(300)
+def test_an_agent_that_stands_still_is_given_up_and_serves_when_it_goes_on(create, stack):
+    session = create()
+    agent = stack.docker.inspect(session.container)["State"]["Pid"]
+    with stack.client(stack.key, timeout=200) as patient:
+        running = Background(patient.post, session.path, json={"commands": [starting("sleep 1000")]})
+        started(session)
+        os.kill(agent, signal.SIGSTOP)
+        try:
+            begun = time.monotonic()
+            json_error(running.result(200), 503)
+            assert 50 < time.monotonic() - begun < 150 and "has not answered for 60 s" in running.result().json()["detail"]
+        finally:
+            os.kill(agent, signal.SIGCONT)
+    assert session.out("echo alive") == "alive"
+
+
 class Relay:
     """A Unix socket before dockerd's that can be made to refuse, or to hang."""
 

@@ -24,7 +24,7 @@ struct agent {
     pid_t pid; /* as seen from outside */
     int in, out;
     char root[64]; /* a mount point of the agent's namespace; use agent_path from here */
-    uint32_t key;
+    uint64_t key;
     struct sbx_frame_reader reader;
 };
 

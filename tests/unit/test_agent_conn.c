@@ -156,6 +156,20 @@ static void a_frame_cut_by_a_dying_worker_does_not_hold_up_the_next(void **state
     }
 }
 
+/* dockerd may pass on what it has of a dead worker after the next one's HELLO. */
+static void half_a_frame_that_comes_after_hello_does_not_hold_up_what_follows(void **state)
+{
+    static const size_t cuts[] = {1, 9, 16, 17, 500, 3900};
+    uint8_t frame[SBX_FRAME_MAX];
+
+    for (size_t i = 0; i < sizeof(cuts) / sizeof(cuts[0]); i++) {
+        sbx_frame_encode(frame, agent.key, SBX_FRAME_STDIN, 0, 1, data, SBX_PAYLOAD_MAX);
+        assert_int_equal(agent_hello(&agent, 100 + i, 11), SBX_FRAME_HELLO_ACK);
+        agent_send_raw(&agent, frame, cuts[i]);
+        assert_works();
+    }
+}
+
 static void a_frame_that_pauses_longer_than_the_silence_still_arrives(void **state)
 {
     uint8_t frame[SBX_FRAME_MAX];
@@ -424,6 +438,7 @@ int main(void)
         TEST(queued_output_of_an_older_connection_is_forgotten),
         TEST(frames_of_the_older_key_are_dropped),
         TEST(a_frame_cut_by_a_dying_worker_does_not_hold_up_the_next),
+        TEST(half_a_frame_that_comes_after_hello_does_not_hold_up_what_follows),
         TEST(a_frame_that_pauses_longer_than_the_silence_still_arrives),
         TEST(garbage_between_frames_is_passed_over),
         TEST(a_frame_forged_inside_a_file_is_only_content),
