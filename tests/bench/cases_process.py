@@ -5,6 +5,10 @@ from pathlib import Path
 from cases_command import ours_run, raw_exec
 from figure import case, figure, single
 from measure import cpu_of, cpu_ticks_ms, family, listener, memory_mb, parent, summary
+from transport import checked, head
+
+
+NOTHING = head("GET", "/-/version/", 0)
 
 
 def pid_in(home, name):
@@ -36,20 +40,28 @@ def cpu(bench):
 
         def own():
             return {**{name: cpu_of(family(pid)) for name, pid in groups.items()}, "agent": cpu_of([agent])}
+
+        def cost(call):
+            """CPU time of ours for one of many calls."""
+            before = own()
+            for _ in range(count):
+                call()
+            after = own()
+            return {name: sum(ms - before[name].get(pid, 0) for pid, ms in after[name].items()) / count for name in after}
         daemons = daemon_pids(bench, container)
-        before, shells, docker_before = own(), cpu_ticks_ms(agent)[1], daemon_cpu(daemons)
-        for _ in range(count):
-            run()
-        after, docker_after = own(), daemon_cpu(daemons)
+        shells, docker_before = cpu_ticks_ms(agent)[1], daemon_cpu(daemons)
+        parts = cost(run)
+        docker_after = daemon_cpu(daemons)
         commands_ms = (cpu_ticks_ms(agent)[1] - shells) / count
         for _ in range(execs):
             execute()
         raw_ms = (daemon_cpu(daemons) - docker_after) / execs
-    parts = {name: sum(ms - before[name].get(pid, 0) for pid, ms in after[name].items()) / count for name in after}
+        idle_ms = sum(cost(lambda: checked("GET", "version", *bench.service.connection.exchange(NOTHING))).values())
     dockerd_ms = (docker_after - docker_before) / count
     yield figure("cpu_command", "CPU of our processes, one command", single(sum(parts.values())), single(raw_ms),
                  "dockerd's, containerd's and runc's, one exec", target={"max_ms": 0.5},
-                 parts_ms={**parts, "dockerd (not ours)": dockerd_ms, "the command itself (not ours)": commands_ms})
+                 parts_ms={**parts, "dockerd (not ours)": dockerd_ms, "the command itself (not ours)": commands_ms,
+                           "workers and nginx for a request that does nothing (not added)": idle_ms})
 
 
 def daemon_pids(bench, container):
