@@ -42,6 +42,7 @@ class Client:
         self.lost_creates = 0
         self.number = 0
         self.slowest = 0.0
+        self.last = ""  # what the service or the transport said last
 
     # --- requests ---
 
@@ -52,10 +53,12 @@ class Client:
             response = self.http.request(method, self.random.choice(self.urls) + path, **options)
         except httpx.TransportError as error:
             self.counts[type(error).__name__] += 1
+            self.last = repr(error)
             return None
         finally:
             self.slowest = max(self.slowest, time.monotonic() - begun)
         self.counts[f"{method} {response.status_code}"] += 1
+        self.last = f"{response.status_code} {response.text[:300]}"
         if response.status_code in allowed:
             return response
         if response.status_code in RETRYABLE:
@@ -69,7 +72,7 @@ class Client:
         deadline = time.monotonic() + seconds
         while (answer := self.ask(*arguments, **options)) is None:
             if time.monotonic() > deadline:
-                raise Wrong(f"{arguments}: no definite answer within {seconds} s")
+                raise Wrong(f"{arguments}: no definite answer within {seconds} s, at last {self.last}")
             time.sleep(0.2)
         return answer
 

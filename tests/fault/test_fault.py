@@ -17,6 +17,7 @@ from support import eventually, open_files
 SECONDS = int(os.environ.get("FAULT_SECONDS", "60"))
 SEED = int(os.environ.get("FAULT_SEED") or secrets.randbits(32))
 CLIENTS = 4
+UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 BAD_LOG = r"^.*(?:AddressSanitizer|runtime error:|level=critical|stack smashing|how=\"signal (?:6|11)\").*$"
 
 
@@ -92,7 +93,9 @@ def test_nothing_acknowledged_is_lost_and_nothing_is_left_over(replicas, dockerd
     print(dict(counts), f"lost creates: {lost}, slowest answer {max(r['slowest'] for r in reports):.1f} s,",
           f"{len(faults.done)} faults", flush=True)
     wrong = [r["wrong"] for r in reports if r["wrong"]]
-    assert not wrong, "\n".join([f"FAULT_SEED={SEED}", *wrong, *faults.done])
+    concerned = set(re.findall(UUID, " ".join(wrong)))
+    logged = [line for stack in replicas for line in stack.log().splitlines() if any(sid in line for sid in concerned)]
+    assert not wrong, "\n".join([f"FAULT_SEED={SEED}", *wrong, *faults.done, *logged[-60:]])
     assert len(reports) == CLIENTS
 
     # A create whose answer was lost left at most a session that its client does not know.
