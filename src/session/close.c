@@ -117,10 +117,8 @@ int sbx_session_retire(struct sbx_engine *engine, const char *id, struct sbx_err
     struct sbx_record record;
     sbx_record_init(&record);
     struct sbx_err failure = SBX_ERR_INIT;
-    int rc = sbx_session_find(engine, id, &record, &failure);
     /* From here on no other request takes the session up, and a sweep finishes what this process may not. */
-    if (rc == 0)
-        rc = sbx_store_set_closing(engine->store, id, &failure);
+    int rc = sbx_session_put(engine, id, sbx_session_find, sbx_store_set_closing, &record, &failure);
     if (rc == 0)
         rc = remove_objects(engine, &record, &failure);
     sbx_record_done(&record);

@@ -185,6 +185,14 @@ int sbx_note_remove(struct sbx_engine *engine, const char *id, struct sbx_err *e
  * session is known now, and READY; NOT_FOUND: there is nothing to keep. */
 int sbx_session_restore(struct sbx_engine *engine, const char *id, struct sbx_err *err) SBX_MUST_CHECK;
 
+/* Find a session (sbx_session_find, sbx_session_look) and put it into another state (a setter of the
+ * store's). A record that the store loses in between is rebuilt: no session is taken for gone because of
+ * that. *ret must be initialised. */
+int sbx_session_put(struct sbx_engine *engine, const char *id,
+                    int (*find)(struct sbx_engine *, const char *, struct sbx_record *, struct sbx_err *),
+                    int (*set)(struct sbx_store *, const char *, struct sbx_err *), struct sbx_record *ret,
+                    struct sbx_err *err) SBX_MUST_CHECK;
+
 /* Was the session closed while a request works in it? *ret_gone (may be NULL): and it is not kept. */
 bool sbx_session_closed(struct sbx_session *session, bool *ret_gone);
 

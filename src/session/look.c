@@ -41,19 +41,30 @@ int sbx_session_look(struct sbx_engine *engine, const char *id, struct sbx_recor
     return is_usable(engine, ret) ? 0 : sbx_err_set(err, SBX_ERR_NOT_FOUND, SBX_SESSION_GONE);
 }
 
-int sbx_session_change(struct sbx_engine *engine, const struct sbx_record *record, struct sbx_err *err)
+/* Its containers go before its record: where they are, the store has lost the record. */
+static bool is_closed(struct sbx_engine *engine, const struct sbx_record *record)
 {
     struct sbx_record now;
+    struct sbx_docker_state state;
     struct sbx_err failure = SBX_ERR_INIT;
+    sbx_record_init(&now);
+    bool known = sbx_store_get(engine->store, record->id, &now, &failure) == 0;
+    sbx_record_done(&now);
+    if (known || failure.kind != SBX_ERR_NOT_FOUND)
+        return false;
+    failure = (struct sbx_err)SBX_ERR_INIT;
+    return sbx_docker_inspect(engine->docker, engine->wait, record->container, &state, &failure) < 0 &&
+           failure.kind == SBX_ERR_NOT_FOUND;
+}
+
+int sbx_session_change(struct sbx_engine *engine, const struct sbx_record *record, struct sbx_err *err)
+{
     if (sbx_store_update(engine->store, record, err) < 0)
         return -1;
-    sbx_record_init(&now);
     int rc = sbx_note_rewrite(engine, record, err);
     /* A close that came in between has not met the new note. */
-    if (rc == 0 && sbx_store_get(engine->store, record->id, &now, &failure) < 0 &&
-        failure.kind == SBX_ERR_NOT_FOUND)
+    if (rc == 0 && is_closed(engine, record))
         rc = sbx_note_remove(engine, record->id, err);
-    sbx_record_done(&now);
     return rc;
 }
 

@@ -171,15 +171,22 @@ static int look(struct sbx_engine *engine, struct sbx_record *record, struct sbx
     return -1;
 }
 
-/* Another process was faster: is what it has filed in use? */
+/* Another process was faster: is what it has filed in use? If that is lost again, nothing speaks against it.
+ */
 static int known(struct sbx_engine *engine, const char *id, struct sbx_err *err)
 {
     struct sbx_record record;
     sbx_record_init(&record);
-    int rc = sbx_store_get(engine->store, id, &record, err);
+    struct sbx_err failure = SBX_ERR_INIT;
+    int rc = sbx_store_get(engine->store, id, &record, &failure);
     bool ready = rc == 0 && record.state == SBX_SESSION_READY;
     sbx_record_done(&record);
-    return rc < 0 ? -1 : ready ? 0 : gone(err);
+    if (ready || failure.kind == SBX_ERR_NOT_FOUND)
+        return 0;
+    if (rc == 0)
+        return gone(err);
+    *err = failure;
+    return -1;
 }
 
 /* A close that came in between has removed the note, and has not seen this record. */

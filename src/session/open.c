@@ -3,15 +3,36 @@
 
 #include <string.h>
 
+/* How often a record may be lost again while it is asked for. */
+#define LOSSES 3
+
+static int lost_again(struct sbx_err *err)
+{
+    return sbx_err_set(err, SBX_ERR_UNAVAILABLE, "the store keeps losing the session's record");
+}
+
+/* The record, rebuilt where the store has lost it. A store that loses it again at once has not said that the
+ * session is gone: only its note says that. */
+static int get(struct sbx_engine *engine, const char *id, struct sbx_record *ret, struct sbx_err *err)
+{
+    for (int i = 0; i < LOSSES; i++) {
+        struct sbx_err failure = SBX_ERR_INIT;
+        if (sbx_store_get(engine->store, id, ret, &failure) == 0)
+            return 0;
+        if (failure.kind != SBX_ERR_NOT_FOUND) {
+            *err = failure;
+            return -1;
+        }
+        if (sbx_session_restore(engine, id, err) < 0)
+            return -1;
+    }
+    return lost_again(err);
+}
+
 int sbx_session_find(struct sbx_engine *engine, const char *id, struct sbx_record *ret, struct sbx_err *err)
 {
     struct sbx_err failure = SBX_ERR_INIT;
-    int rc = sbx_store_get(engine->store, id, ret, &failure);
-    if (rc < 0 && failure.kind == SBX_ERR_NOT_FOUND) {
-        failure = (struct sbx_err)SBX_ERR_INIT;
-        if (sbx_session_restore(engine, id, &failure) == 0)
-            rc = sbx_store_get(engine->store, id, ret, &failure);
-    }
+    int rc = get(engine, id, ret, &failure);
     bool foreign = rc == 0 && engine->client && strcmp(ret->owner, engine->client) != 0;
     if (rc == 0 && !foreign)
         return 0;
@@ -19,6 +40,27 @@ int sbx_session_find(struct sbx_engine *engine, const char *id, struct sbx_recor
         return sbx_err_set(err, SBX_ERR_NOT_FOUND, SBX_SESSION_GONE);
     *err = failure;
     return -1;
+}
+
+int sbx_session_put(struct sbx_engine *engine, const char *id,
+                    int (*find)(struct sbx_engine *, const char *, struct sbx_record *, struct sbx_err *),
+                    int (*set)(struct sbx_store *, const char *, struct sbx_err *), struct sbx_record *ret,
+                    struct sbx_err *err)
+{
+    for (int i = 0; i < LOSSES; i++) {
+        struct sbx_err failure = SBX_ERR_INIT;
+        if (find(engine, id, ret, err) < 0)
+            return -1;
+        if (set(engine->store, id, &failure) == 0)
+            return 0;
+        if (failure.kind != SBX_ERR_NOT_FOUND) {
+            *err = failure;
+            return -1;
+        }
+        sbx_record_done(ret);
+        sbx_record_init(ret);
+    }
+    return lost_again(err);
 }
 
 /* Somebody has the session's lock: that is told to its own client only. */

@@ -36,9 +36,7 @@ static int stop(struct sbx_engine *engine, const char *id, struct sbx_err *err)
     struct sbx_record record;
     struct sbx_err failure = SBX_ERR_INIT;
     sbx_record_init(&record);
-    int rc = sbx_session_look(engine, id, &record, &failure);
-    if (rc == 0)
-        rc = sbx_store_set_stopped(engine->store, id, &failure);
+    int rc = sbx_session_put(engine, id, sbx_session_look, sbx_store_set_stopped, &record, &failure);
     if (rc == 0)
         rc = kill_containers(engine, &record, &failure) < 0 ? -1 : 1;
     else if (failure.kind == SBX_ERR_NOT_FOUND)
@@ -75,6 +73,10 @@ int sbx_session_resume(struct sbx_session *session, struct sbx_err *err)
         rc = -1;
     if (rc == 0)
         rc = sbx_store_set_resumed(engine->store, record->id, &failure);
+    if (rc < 0 && failure.kind == SBX_ERR_NOT_FOUND) { /* lost by the store: what is rebuilt is ready */
+        failure = (struct sbx_err)SBX_ERR_INIT;
+        rc = sbx_session_restore(engine, record->id, &failure);
+    }
     if (rc == 0) {
         record->state = SBX_SESSION_READY;
         return 0;

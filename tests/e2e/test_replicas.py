@@ -262,6 +262,24 @@ def test_creates_and_commands_go_on_while_redis_loses_everything_again_and_again
     eventually(lambda: nothing_left(stacks[0]), 20, f"nothing to be left: {redis.keys()}")
 
 
+def test_what_was_answered_to_be_closed_is_while_redis_loses_everything(make_redis, make_stack):
+    stack = make_stack(redis=make_redis(), SWEEP_SECONDS="3600")
+    sessions = in_parallel(lambda _: stack.create(BUSYBOX), range(12), threads=4)
+    stop = threading.Event()
+
+    def lose():
+        while not stop.wait(0.001):
+            stack.redis.ask("FLUSHALL")
+    losing = Background(lose)
+    try:
+        for session in sessions:
+            eventually(lambda session=session: session.close().status_code == 204, 30)
+            assert not stack.docker.containers(f"sandboxd.session={session.id}")
+    finally:
+        stop.set()
+        losing.result()
+
+
 # --- a lock is lost ---
 
 QUICK = {"SESSION_LOCK_TTL_SECONDS": "3", "SESSION_LOCK_REFRESH_SECONDS": "0.3", "SESSION_LOCK_WAIT_SECONDS": "20"}
