@@ -178,7 +178,8 @@ def served(call):
     """The response of a call that may be refused for a moment, never with 404."""
     def ask():
         response = call()
-        assert response.status_code != 404, response.text
+        if response.status_code == 404:
+            pytest.fail(response.text)  # which eventually() does not put up with
         return response if response.status_code not in RETRYABLE else None
     return eventually(ask)
 
