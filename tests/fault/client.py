@@ -1,18 +1,31 @@
 """One client: a process that works in sessions of its own and keeps a model of what was acknowledged."""
 import base64
 import collections
+import os
 import pathlib
 import random
+import re
+import signal
 import subprocess
 import tempfile
 import time
 
 import httpx
 
-from support import DEBIAN, tar
+from support import DEBIAN, all_pids, proc_text, tar
 
 RETRYABLE = (409, 429, 502, 503, 504)
 SEED = {"seeded": b"seeded\n", "dir/other": b"other\n"}
+
+
+def end_shims(container):
+    """What docs/operations.md has for a container that dockerd was starting when it was killed: it cannot start that any more."""
+    for pid in all_pids():
+        if proc_text(pid, "comm").startswith("containerd-shim") and container in proc_text(pid, "cmdline"):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
 
 
 class Wrong(Exception):
@@ -64,6 +77,10 @@ class Client:
         if response.status_code in RETRYABLE:
             if not response.json().get("detail"):
                 raise Wrong(f"{method} {path}: {response.status_code} without a detail")
+            stuck = re.search(r"task ([0-9a-f]{64}): already exists", response.text)
+            if stuck:
+                self.counts["containers that dockerd cannot start"] += 1
+                end_shims(stuck[1])
             return None
         raise Wrong(f"{method} {path}: {response.status_code} {response.text[:300]}")
 
