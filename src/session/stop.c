@@ -57,6 +57,18 @@ int sbx_session_leave(struct sbx_engine *engine, const char *id, struct sbx_err 
     return rc < 0 ? -1 : 0;
 }
 
+/* A record that the store has lost meanwhile is ready when it is rebuilt. */
+static int set_resumed(struct sbx_engine *engine, const char *id, struct sbx_err *err)
+{
+    struct sbx_err failure = SBX_ERR_INIT;
+    if (sbx_store_set_resumed(engine->store, id, &failure) == 0)
+        return 0;
+    if (failure.kind == SBX_ERR_NOT_FOUND)
+        return sbx_session_restore(engine, id, err);
+    *err = failure;
+    return -1;
+}
+
 int sbx_session_resume(struct sbx_session *session, struct sbx_err *err)
 {
     struct sbx_engine *engine = session->engine;
@@ -72,11 +84,7 @@ int sbx_session_resume(struct sbx_session *session, struct sbx_err *err)
     if (rc == 0 && (!link || sbx_link_greet(link, &failure) < 0))
         rc = -1;
     if (rc == 0)
-        rc = sbx_store_set_resumed(engine->store, record->id, &failure);
-    if (rc < 0 && failure.kind == SBX_ERR_NOT_FOUND) { /* lost by the store: what is rebuilt is ready */
-        failure = (struct sbx_err)SBX_ERR_INIT;
-        rc = sbx_session_restore(engine, record->id, &failure);
-    }
+        rc = set_resumed(engine, record->id, &failure);
     if (rc == 0) {
         record->state = SBX_SESSION_READY;
         return 0;

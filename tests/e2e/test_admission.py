@@ -223,10 +223,10 @@ def test_more_than_may_wait_is_429_at_once_and_closing_and_health_have_their_way
     for _ in range(20):
         begun = time.monotonic()
         assert stack.http.get("/-/health/").status_code == 200
-        assert time.monotonic() - begun < 10
+        assert time.monotonic() - begun < 1
     begun = time.monotonic()
     assert sessions[0].close().status_code == 204
-    assert time.monotonic() - begun < 20
+    assert time.monotonic() - begun < 3
     assert [w.result().status_code for w in waiting] == [200, 200]  # a worker is free again
     eventually(lambda: stack.http.get("/api/v1/session/").status_code == 200)
 
@@ -264,7 +264,7 @@ def test_a_command_is_cancelled_and_signalled_while_all_are_busy(start_stack):
     begun = time.monotonic()
     assert stack.http.post(f"{session.path}exec/{execs[0]}/signal/", json={"signal": "TERM"}).status_code == 204
     assert stack.http.delete(f"{session.path}exec/{execs[1]}/").status_code in (200, 204)
-    assert time.monotonic() - begun < 20
+    assert time.monotonic() - begun < 3
     for other in others:
         assert other.close().status_code == 204
     for run in busy:

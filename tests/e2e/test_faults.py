@@ -87,10 +87,10 @@ def test_a_worker_killed_in_the_middle_of_a_command_costs_that_request_only(make
         begun = time.monotonic()
         os.kill(stack.working_pid(session.id), signal.SIGKILL)
         json_error(running.result(), 502, 503)
-        assert time.monotonic() - begun < 20
+        assert time.monotonic() - begun < 2
         assert "retry-after" in running.result().headers
-        eventually(lambda: session.post(["echo alive"]).status_code == 200)
-        eventually(lambda: sleepers(session) == ["sleep 4321"], what="the leftovers to be gone")
+        eventually(lambda: session.post(["echo alive"]).status_code == 200, 1)
+        eventually(lambda: sleepers(session) == ["sleep 4321"], 5, "the leftovers to be gone")
         assert stack.lock_holder(session.id) is None
 
 
@@ -102,7 +102,7 @@ def test_a_worker_killed_while_its_command_floods_its_output(make_stack):
         started(session)
         os.kill(stack.working_pid(session.id), signal.SIGKILL)
         json_error(running.result(), 502, 503)
-        eventually(lambda: session.post(["rm /tmp/started; echo alive"]).status_code == 200)
+        eventually(lambda: session.post(["rm /tmp/started; echo alive"]).status_code == 200, 2)
 
 
 @pytest.mark.parametrize("patch", [False, True])
@@ -281,7 +281,7 @@ def test_a_stop_does_not_wait_longer_than_the_drain(make_stack):
     os.kill(stack.master(), signal.SIGTERM)
     json_error(running.result(), 502, 503)
     eventually(lambda: not stack.processes())
-    assert 1 <= time.monotonic() - begun < 25  # without a limit: 30 by default
+    assert 1 <= time.monotonic() - begun < 10
     stack.up()
     assert session.out("echo back") == "back"
     eventually(lambda: sleepers(session) == [])
@@ -293,7 +293,7 @@ def test_when_the_master_is_killed_its_children_leave_and_up_starts_again(make_s
     session.run("echo kept > file")
     children = stack.processes()
     stack.kill_master()
-    eventually(lambda: not any(proc_alive(pid) for pid in children), what="the children to leave")
+    eventually(lambda: not any(proc_alive(pid) for pid in children), 5, "the children to leave")
     json_error(stack.http.post(session.path, json={"commands": []}), 502, 503)
     json_error(stack.http.get("/-/health/"), 502, 503)
     stack.up()
@@ -451,7 +451,7 @@ def test_a_dockerd_that_is_down_is_503_in_json_and_comes_back(relay, make_stack)
                          session.post(["true"]), session.post_files([{"path": "/repo/a", "content": "", "mode": 420}]), session.close()):
             assert json_error(response, 502, 503).startswith("Docker client is not responding")
             assert "retry-after" in response.headers
-        assert time.monotonic() - begun < 30
+        assert time.monotonic() - begun < 10
     finally:
         relay.open()
         stack.docker.http.close()
@@ -459,21 +459,21 @@ def test_a_dockerd_that_is_down_is_503_in_json_and_comes_back(relay, make_stack)
     eventually(stack.healthy)
     other = stack.create()
     assert other.out("echo back") == "back"
-    eventually(lambda: not stack.docker.exists(session.container), what="the close that failed to be completed")
+    eventually(lambda: not stack.docker.exists(session.container), 15, "the close that failed to be completed")
 
 
 def test_a_dockerd_that_hangs_does_not_hang_health(relay, make_stack):
-    stack = make_stack(docker_host=f"unix://{relay.path}", DOCKER_TIMEOUT_SECONDS=8, **WORKERS)
+    stack = make_stack(docker_host=f"unix://{relay.path}", DOCKER_TIMEOUT_SECONDS=3, **WORKERS)
     relay.hanging = True
     relay.hang_up()
     try:
         for _ in range(3):
             begun = time.monotonic()
             assert json_error(stack.http.get("/-/health/"), 503) == "Docker client is not responding"
-            assert time.monotonic() - begun < 7  # it does not wait for as long as others do
+            assert time.monotonic() - begun < 2.5
         begun = time.monotonic()
         json_error(stack.post_session(base_image=BUSYBOX), 502, 503, 504)
-        assert time.monotonic() - begun < 40
+        assert time.monotonic() - begun < 10
     finally:
         relay.hanging = False
         relay.hang_up()
@@ -523,5 +523,5 @@ def test_orphans_are_swept_and_what_belongs_to_others_is_not(make_stack):
 
 def test_a_killed_workers_command_is_ended_without_another_request(orphaned):
     left = 75 - (time.monotonic() - orphaned.orphaned_at)
-    eventually(lambda: sleepers(orphaned) == [], max(left, 20), "the orphaned command to be ended")
+    eventually(lambda: sleepers(orphaned) == [], max(left, 1), "the orphaned command to be ended")
     assert orphaned.out("echo alive") == "alive"

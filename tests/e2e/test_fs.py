@@ -165,7 +165,7 @@ def test_nothing_is_waited_for(session):
         started = time.monotonic()
         assert code(session, "read", path=path) == "invalid_path"
         assert code(session, "edit", path=path, old="a", new="b") == "invalid_path"
-        assert time.monotonic() - started < 10
+        assert time.monotonic() - started < 2
     assert good(session, "grep", pattern="x", path="/repo")["matches"] == []
 
 
@@ -277,7 +277,7 @@ def test_a_pattern_of_many_stars_comes_to_an_end(session):
     session.write("/repo/" + "a" * 200, b"")
     started = time.monotonic()
     assert good(session, "glob", pattern="*a" * 60 + "b", path="/repo")["matches"] == []
-    assert time.monotonic() - started < 30
+    assert time.monotonic() - started < 5
 
 
 # --- write, edit ---

@@ -140,7 +140,7 @@ def refused(session, response, field="repo_archive"):
 def test_a_hostile_archive_is_refused_whole(victim, name):
     begun = time.monotonic()
     refused(victim, victim.seed(repo=REFUSED[name]))
-    assert time.monotonic() - begun < 40
+    assert time.monotonic() - begun < 10
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress, bz2.compress, lzma.compress, zstd], ids=["plain", "gzip", "bzip2", "xz", "zstd"])
@@ -267,7 +267,7 @@ def test_a_bomb_stops_at_the_limit_in_flat_memory(lowered, zeros):
     with PeakMemory(lowered) as memory:
         response = post(session, zeros(4 * GIB))
     refused(session, response)
-    assert time.monotonic() - begun < 40
+    assert time.monotonic() - begun < 15
     assert memory.grown < 32 * MIB
     session.seeded(repo=b"".join(zeros(16 * MIB)) if zeros is zeros_gzip else tar({"a": b"1"}))
     session.close()

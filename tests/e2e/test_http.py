@@ -237,7 +237,7 @@ def test_health_answers_while_every_worker_is_busy(small):
         begun = time.monotonic()
         assert small.http.get("/-/health/").status_code == 200
         assert small.http.get("/-/version/").status_code == 200
-        assert time.monotonic() - begun < 10
+        assert time.monotonic() - begun < 2
     # nobody is there to take a close either, until a command's client leaves
     for session in sessions:
         small.docker.kill(session.container)
@@ -254,7 +254,7 @@ def test_a_connection_that_says_nothing_holds_no_worker_for_long(small):
         silent.append(s)
     begun = time.monotonic()
     assert small.http.post("/session/", json={}).status_code == 422
-    assert time.monotonic() - begun < 30
+    assert time.monotonic() - begun < 6
     for s in silent:
         s.close()
 

@@ -142,7 +142,7 @@ def test_a_client_that_reads_slowly_stops_nobody(stack):
             for i in range(20):
                 assert other.out(f"echo {i}") == str(i)
             assert session.post(["echo free"]).status_code == 200
-            assert time.monotonic() - begun < 40
+            assert time.monotonic() - begun < 5
             assert len(response.read()) > 9_000_000
     stack.close_since(0)
 

@@ -134,7 +134,7 @@ def test_a_replica_that_starts_releases_the_locks_of_its_dead_predecessor(make_r
     busy = at(two, session).post(["true"])
     assert busy.status_code == 409 and busy.json() == {"detail": "Session is busy"}
     one.up()
-    eventually(lambda: at(two, session).post(["true"]).status_code == 200, what="the lock to be released")
+    eventually(lambda: at(two, session).post(["true"]).status_code == 200, 5, "the lock to be released")
     eventually(lambda: one.redis.ask("HGETALL", "daiv-sandbox:locks-of:replica-1") == [])
 
 
@@ -144,7 +144,7 @@ def test_a_killed_workers_lock_is_released_at_once(make_replicas):
     running = Background(session.post, ["sleep 1000"])
     os.kill(one.working_pid(session.id), signal.SIGKILL)
     assert running.result().status_code in RETRYABLE
-    eventually(lambda: at(two, session).post(["true"]).status_code == 200)
+    eventually(lambda: at(two, session).post(["true"]).status_code == 200, 5)
 
 
 # --- the store loses its records ---
@@ -354,7 +354,7 @@ def unavailable(stack, session):
         response = ask()
         assert response.status_code == 503, f"{response.status_code} {response.text}"
         assert response.headers["retry-after"] and response.headers["content-type"] == "application/json"
-        assert time.monotonic() - begun < 10
+        assert time.monotonic() - begun < 2.5
     assert stack.http.get("/-/health/").json() == {"detail": "Session store is not responding"}
     assert stack.http.get("/-/version/").status_code == 200
 
@@ -403,8 +403,8 @@ def test_while_redis_is_away_requests_are_refused_at_once_and_running_commands_f
         assert len(stack.docker.containers(f"sandboxd.instance={stack.instance}")) == before
     finally:
         back()
-    eventually(stack.healthy)
-    eventually(lambda: idle.post(["true"]).status_code == 200)
+    eventually(stack.healthy, 5)
+    eventually(lambda: idle.post(["true"]).status_code == 200, 5)
     # Each worker finds out for itself that Redis is back: until then it refuses, and has done nothing.
     eventually(lambda: idle.seed(repo=tar({"a": b"a"})).status_code == 204)
     eventually(lambda: session.post(["true"]).status_code in (200, 409))
@@ -422,7 +422,7 @@ def test_a_lock_that_cannot_be_refreshed_ends_its_request_before_another_could_h
     lasted = time.monotonic() - stopped
     stack.redis.start()
     assert response.status_code == 503 and "lock" in response.json()["detail"]
-    assert 1 < lasted < 10
+    assert 1 < lasted < 6  # its TTL
     eventually(lambda: session.post(["true"]).status_code == 200)
 
 

@@ -186,7 +186,7 @@ def test_a_timeout_ends_the_command_keeps_its_output_and_skips_the_rest(create):
     session = create()
     begun = time.monotonic()
     results = session.run("echo first", "echo begun; sleep 1000", "echo never", timeout=3)["results"]
-    assert 3 <= time.monotonic() - begun < 30
+    assert 3 <= time.monotonic() - begun < 6
     assert [r["exit_code"] for r in results] == [0, 124]
     assert re.fullmatch(r"begun\n[^\n]*timed out after 3 s[^\n]*\n?", results[1]["output"], re.I), results[1]
     assert results[1]["timed_out"] is True and results[0]["timed_out"] is False
@@ -203,7 +203,7 @@ def test_a_timeout_reaches_children_in_sessions_of_their_own(create):
     session = create()
     begun = time.monotonic()
     assert session.one("setsid sleep 1000 & sleep 1000", timeout=1)["exit_code"] == 124
-    assert time.monotonic() - begun < 30
+    assert time.monotonic() - begun < 4
     eventually(lambda: commands_of(session) == [])
 
 
@@ -216,7 +216,7 @@ def test_a_timeout_ends_whatever_resists_it(create, command):
     session = create()
     begun = time.monotonic()
     assert session.one(command, timeout=1)["exit_code"] == 124
-    assert time.monotonic() - begun < 30
+    assert time.monotonic() - begun < 8
     eventually(lambda: commands_of(session) == [])
 
 
@@ -235,13 +235,12 @@ def test_zero_and_null_mean_no_timeout(shared):
 def test_a_background_child_does_not_hold_the_answer(any_shell):
     begun = time.monotonic()
     assert any_shell.one("sleep 1000 & echo $!")["exit_code"] == 0
-    assert time.monotonic() - begun < 30
+    assert time.monotonic() - begun < 1
     any_shell.run("pkill -x sleep || killall sleep")
 
 
 def test_output_that_follows_the_commands_end_closely_is_there(shared):
-    outputs = [shared.one("exec > >(cat; echo tail); echo body")["output"] for _ in range(9)]
-    assert outputs.count("body\ntail\n") >= 5, outputs  # not all: how closely is up to the kernel
+    assert shared.one("exec > >(cat; echo tail); echo body")["output"] == "body\ntail\n"
 
 
 # --- surroundings ---
@@ -397,7 +396,7 @@ def test_a_busy_session_is_409_after_the_wait(create, stack):
     begun = time.monotonic()
     response = session.post(["true"])
     assert (response.status_code, response.json()) == (409, {"detail": "Session is busy"})
-    assert 0.9 <= time.monotonic() - begun and running.running()
+    assert 0.9 <= time.monotonic() - begun < 2 and running.running()
     let_go(session)
     assert running.result().json()["results"][0]["output"] == "done\n"
 

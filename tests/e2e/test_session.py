@@ -79,7 +79,7 @@ def test_delete_kills_a_running_command_whose_client_gets_404(create, stack, pat
     assert session.close().status_code == 204
     response = running.result()
     assert (response.status_code, response.json()) == (404, GONE)
-    assert time.monotonic() - begun < 30
+    assert time.monotonic() - begun < 5
     assert not stack.docker.containers(f"sandboxd.session={session.id}")
 
 

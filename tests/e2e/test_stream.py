@@ -51,7 +51,7 @@ def test_a_silent_command_s_follower_learns_at_once_that_it_follows(shared, stac
     with stack.http.stream("GET", job.path + "stream/", headers={"Accept": accept}) as response:
         assert response.status_code == 200
         assert b"keepalive" in next(response.iter_raw())
-    assert time.monotonic() - begun < 12  # a keepalive comes after 15
+    assert time.monotonic() - begun < 5
     job.cancel()
 
 
@@ -245,7 +245,7 @@ def test_a_service_that_stops_says_so(make_stack):
     os.kill(stack.master(), signal.SIGTERM)
     follower.join()
     assert follower.events[-1] == {"event": "error", "status": 503, "detail": "The service is stopping; try again"}
-    assert time.monotonic() - begun < 15
+    assert time.monotonic() - begun < 5
     stack.down()
     stack.up()
     again = job.follower(after=follower.seq).in_thread()

@@ -52,8 +52,8 @@ def test_a_frozen_dockerd_is_503_in_bounded_time_and_nothing_piles_up(make, dock
         answers, health, workers = frozen(stack)
     finally:
         os.kill(dockerd.pid(), signal.SIGCONT)
-    assert health[0] == 503 and health[1] < 10, health
-    assert {status for status, _ in answers} == {503} and max(took for _, took in answers) < 40, answers
+    assert health[0] == 503 and health[1] < 3, health
+    assert {status for status, _ in answers} == {503} and max(took for _, took in answers) < 20, answers
     assert workers <= 8
     eventually(stack.healthy, 20, "health to be back")
     assert session.out("echo again") == "again"
@@ -94,7 +94,7 @@ def test_a_redis_without_room_is_503_and_sessions_outlive_it(make):
             begun = time.monotonic()
             for response in stack.post_session(base_image=DEBIAN), session.post(["true"]):
                 assert response.status_code == 503 and response.json()["detail"], response.text
-            assert time.monotonic() - begun < 20
+            assert time.monotonic() - begun < 10
         redis.ask("CONFIG", "SET", "maxmemory", "0")
         eventually(lambda: Session(stack, session.id).post(["true"]).status_code == 200, 20, "the session to be usable")
         assert session.close().status_code == 204
@@ -166,7 +166,7 @@ def test_a_full_disk_of_dockerd_is_an_error_for_each_and_over_when_there_is_room
         begun = time.monotonic()
         refused = stack.post_session(base_image=DEBIAN)
         assert refused.status_code in (502, 503) and "no space left" in refused.json()["detail"].lower(), refused.text
-        assert time.monotonic() - begun < 30
+        assert time.monotonic() - begun < 10
     assert glutton.out("echo still here") == "still here"
     assert glutton.close().status_code == 204
     again = stack.create()

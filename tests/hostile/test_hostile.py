@@ -55,7 +55,7 @@ def hostile(stack, neighbour):
         session.close()
         eventually(lambda: not stack.docker.containers(f"sandboxd.session={session.id}"))
     assert stack.http.get("/-/health/").json() == {"status": "ok"}
-    eventually(lambda: latency(neighbour) < 3 * before + 0.1, 40, "the neighbour's latency is what it was")
+    eventually(lambda: latency(neighbour) < 3 * before + 0.03, 20, "the neighbour's latency is what it was")
 
 
 def with_probe(session, program):
@@ -212,7 +212,7 @@ def test_nothing_outlives_its_timeout(hostile, command):
     begun = time.monotonic()
     result = session.one(command, timeout=1)
     assert (result["exit_code"], result["timed_out"]) == (124, True)
-    assert time.monotonic() - begun < 30
+    assert time.monotonic() - begun < 10
     eventually(lambda: "sleep" not in session.one("cat /proc/[0-9]*/comm")["output"])
 
 
@@ -257,4 +257,4 @@ def test_many_hostile_sessions_at_once_leave_the_neighbour_alone(hostile, neighb
     while any(b.running() for b in running):
         during.append(latency(neighbour, 3))
     assert all(b.result().status_code == 200 for b in running)
-    assert len(during) > 1 and statistics.median(during) < 1
+    assert len(during) > 3 and statistics.median(during) < 0.5
