@@ -171,8 +171,7 @@ static int look(struct sbx_engine *engine, struct sbx_record *record, struct sbx
     return -1;
 }
 
-/* Another process was faster: is what it has filed in use? If that is lost again, nothing speaks against it.
- */
+/* Another process was faster: is what it has filed in use? If that is lost too, nothing says it is not. */
 static int known(struct sbx_engine *engine, const char *id, struct sbx_err *err)
 {
     struct sbx_record record;
