@@ -6,9 +6,8 @@
 
 #define SBX_LINK_PING_MS 15000
 #define SBX_LINK_DEAD_MS 60000 /* the agent's patience, too */
-#define SBX_LINK_QUEUE                                                                                       \
-    (64 * 1024) /* as much is queued ahead of the stream, more only by a single message                      \
-                 */
+/* So much is queued ahead of the stream; more only by a single message. */
+#define SBX_LINK_QUEUE (64 * 1024)
 
 struct sbx_link {
     struct sbx_engine *engine;
