@@ -17,7 +17,7 @@ import httpx
 from httpcore.backends.sync import SyncBackend
 
 from openapi import check_answer
-from support import DEBIAN, ROOT, RUNTIME, Docker, all_pids, eventually, proc_alive, proc_parent, proc_text
+from support import DEBIAN, ROOT, RUNTIME, Docker, all_pids, eventually, proc_alive, proc_born, proc_parent, proc_state, proc_text
 
 KEEP = ("PATH", "VARIANT", "SAN", "CC", "HOME", "LANG", "SANDBOXD_BIN", "SANDBOXD_DOCKER_DIR", "SANDBOXD_CACHE",
         "ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS", "http_proxy", "https_proxy", "no_proxy")
@@ -200,7 +200,10 @@ class Stack:
     # --- life ---
 
     def up(self, check=True):
+        old = self.nginx_pids()[1:]
         done = script("up", env=self.env, check=check)
+        if done.returncode == 0 and "runs already" not in done.stderr:
+            self.let_go(old)
         self.nginx_pids()
         return done
 
@@ -208,14 +211,22 @@ class Stack:
         return script("down", *args, env={**self.env, "SANDBOXD_DOWN_TIMEOUT": "40"}, check=check)
 
     def reload(self, check=True, **settings):
-        """scripts/reload with changed settings, as an operator does it; nginx's old workers have let go of kept connections then."""
+        """scripts/reload with changed settings, as an operator does it."""
         env = {**self.env, **{f"DAIV_SANDBOX_{name}": str(value) for name, value in settings.items()}}
         old = self.nginx_pids()[1:]
         done = script("reload", env=env, check=check)
         if done.returncode == 0:
-            eventually(lambda: not any(proc_alive(pid) and "shutting down" not in proc_text(pid, "cmdline") for pid in old),
-                       what="nginx's old workers to take no more requests")
+            self.let_go(old)
         return done
+
+    @staticmethod
+    def let_go(nginx_workers):
+        """Wait until workers that nginx has replaced let go of kept connections: a request on one of those would be lost.
+
+        A worker changes its name, closes what is idle, and only then sleeps again.
+        """
+        eventually(lambda: all("shutting down" in proc_text(pid, "cmdline") and proc_state(pid) == "S" or not proc_alive(pid)
+                               for pid in nginx_workers), what="nginx's old workers to let go of their connections")
 
     def destroy(self):
         """Stop, purge, and complain about whatever is left."""
@@ -240,7 +251,7 @@ class Stack:
         found = [c["Names"] for c in self.docker.containers(label)] + [v["Name"] for v in self.docker.volumes(label)]
         found += [f"process {pid}: {proc_text(pid, 'cmdline')}" for pid in all_pids()
                   if f"{self.home}/" in proc_text(pid, "cmdline") and proc_alive(pid)]
-        found += [f"nginx process {pid}" for pid in self.seen_nginx if proc_alive(pid) and "nginx" in proc_text(pid, "comm")]
+        found += [f"nginx process {pid}" for pid, born in self.seen_nginx if proc_alive(pid) and proc_born(pid) == born]
         found += [str(s) for s in pathlib.Path(self.home, "run").glob("*.sock")]
         return found
 
@@ -270,8 +281,10 @@ class Stack:
         if not pidfile.exists():
             return []
         master = int(pidfile.read_text())
+        if "nginx" not in proc_text(master, "comm"):
+            return []  # it was killed, and its pid may be another's
         pids = [master] + [pid for pid in all_pids() if proc_parent(pid) == master]
-        self.seen_nginx.update(pids)
+        self.seen_nginx.update((pid, proc_born(pid)) for pid in pids)
         return pids
 
     def lock_holder(self, sid):

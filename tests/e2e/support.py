@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import re
+import socket
 import subprocess
 import tarfile
 import threading
@@ -23,9 +24,13 @@ GONE = {"detail": "Session not found or already closed"}
 
 
 def eventually(fn, timeout=20.0, what=""):
-    """The first true value of fn(); AssertionErrors count as false until the time is over, which only a failure takes."""
+    """The first true value of fn(); AssertionErrors count as false until the time is over, which only a failure takes.
+
+    The last look begins when the time is over: a test that stood still does not miss what came in time.
+    """
     deadline = time.monotonic() + timeout
     while True:
+        last = time.monotonic() >= deadline
         error = None
         try:
             value = fn()
@@ -33,7 +38,7 @@ def eventually(fn, timeout=20.0, what=""):
                 return value
         except AssertionError as e:
             error = e
-        if time.monotonic() >= deadline:
+        if last:
             raise AssertionError(f"not within {timeout} s: {what or fn}") from error
         time.sleep(0.02)
 
@@ -137,9 +142,20 @@ def proc_text(pid, name):
         return ""
 
 
-def proc_alive(pid):
+def proc_state(pid):
+    """The letter of ps: R running, S sleeping, Z ended and not reaped …; "" when it is gone."""
     state = re.search(r"^State:\s+(\w)", proc_text(pid, "status"), re.M)
-    return bool(state) and state[1] not in "ZX"
+    return state[1] if state else ""
+
+
+def proc_alive(pid):
+    return proc_state(pid) not in ("", "Z", "X")
+
+
+def proc_born(pid):
+    """When it began, in ticks: with it a pid is nobody else's. None when it is gone."""
+    fields = proc_text(pid, "stat").rpartition(")")[2].split()
+    return int(fields[19]) if len(fields) > 19 else None
 
 
 def proc_parent(pid):
@@ -187,11 +203,17 @@ class PeakResident:
         return {pid: int(size[1]) * 1024 for pid, size in found.items() if size}
 
     def __enter__(self):
-        self._baseline = self._sizes("VmRSS")
-        for pid in self._baseline:
-            with open(f"/proc/{pid}/clear_refs", "w", encoding="ascii") as peak:
-                peak.write("5")
+        self._baseline = {pid: size for pid, size in self._sizes("VmRSS").items() if self._forget_peak(pid)}
         return self
+
+    @staticmethod
+    def _forget_peak(pid):
+        """False when the worker has left meanwhile, as idle ones do."""
+        try:
+            pathlib.Path(f"/proc/{pid}/clear_refs").write_text("5", encoding="ascii")
+            return True
+        except (FileNotFoundError, ProcessLookupError):
+            return False
 
     def __exit__(self, *_):
         typical = min(self._baseline.values())
@@ -205,7 +227,8 @@ class PeakMemory:
         self._stack = stack
 
     def __enter__(self):
-        self._baseline = {pid: rss_anon(pid) for pid in self._stack.children("worker")}
+        found = {pid: rss_anon(pid) for pid in self._stack.children("worker")}
+        self._baseline = {pid: size for pid, size in found.items() if size}  # an idle one may have left meanwhile
         self._peak = dict(self._baseline)
         self._done = threading.Event()
         self._watcher = Background(self._watch)
@@ -281,3 +304,83 @@ class Docker:
         done = subprocess.run(["docker", "-H", self.host, *args], capture_output=True, text=True, timeout=120)
         assert not check or done.returncode == 0, f"docker {args}: {done.stderr}"
         return done
+
+
+class Relay:
+    """A Unix socket before dockerd's that can be made to refuse, to hang, or to keep back the answer to a request."""
+
+    def __init__(self, target, path):
+        self.target, self.path = target, path
+        self.hanging = False
+        self.connections = []
+        self.wanted = None
+        self.reached = threading.Event()
+        self.free = threading.Event()
+        self.open()
+
+    def open(self):
+        self.refusing = False
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(self.path)
+        self.listener.listen(64)
+        threading.Thread(target=self.accept, args=(self.listener,), daemon=True).start()
+
+    def accept(self, listener):
+        while True:
+            try:
+                client, _ = listener.accept()
+            except OSError:
+                return
+            self.connections.append(client)
+            if self.refusing:  # accepted just before: nobody else closes it any more
+                client.close()
+                return
+            if self.hanging:
+                continue
+            server = socket.socket(socket.AF_UNIX)
+            server.connect(self.target)
+            self.connections.append(server)
+            keeping = threading.Event()
+            threading.Thread(target=self.pump, args=(client, server, self.watch, keeping), daemon=True).start()
+            threading.Thread(target=self.pump, args=(server, client, self.wait, keeping), daemon=True).start()
+
+    def keep_back(self, text):
+        """Keep back the answer to the next request with this text; reached is set when it has come."""
+        self.wanted = text
+
+    def watch(self, data, keeping):
+        if self.wanted and self.wanted in data:
+            self.wanted = None
+            keeping.set()
+            self.reached.set()
+
+    def wait(self, _, keeping):
+        if keeping.is_set():
+            self.free.wait()
+
+    @staticmethod
+    def pump(source, sink, look, keeping):
+        try:
+            while data := source.recv(65536):
+                look(data, keeping)
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+    def close(self):
+        """As if the daemon died: no new connections, and the old ones break."""
+        self.refusing = True
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        os.unlink(self.path)
+        self.hang_up()
+
+    def hang_up(self):
+        for connection in self.connections:
+            try:
+                connection.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+            connection.close()
+        self.connections.clear()
