@@ -7,6 +7,7 @@ import pytest
 
 from leaks import leaks
 from stack import Redis, Stack, base_environment, script
+from support import Relay
 
 STACKS = []
 OFFSETS = {}
@@ -114,6 +115,19 @@ def make_replicas(make_redis, start_stack):
     yield make
     for stack in reversed(made):
         finish(stack)
+
+
+@pytest.fixture
+def relay(docker_host):
+    """A Relay before the daemon: the docker_host of a stack that the test makes."""
+    if not docker_host.startswith("unix://"):
+        pytest.fail("this test needs a daemon on a Unix socket")
+    relay = Relay(docker_host.removeprefix("unix://"), f"/tmp/sbx-relay-{os.getpid()}.sock")
+    yield relay
+    try:
+        relay.close()
+    except OSError:
+        pass
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from conftest import finish
 from support import BUSYBOX, Background, eventually, in_parallel, proc_text
 
-LIMITS = {"paced": "rate=5", "slow": "rate=0.2", "few": "concurrent=2", "small": "sessions=2"}
+LIMITS = {"paced": "rate=5", "slow": "rate=0.02", "few": "concurrent=2", "small": "sessions=2"}
 
 
 def write_keys(path, limits):
@@ -25,7 +25,8 @@ def keys_file(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def limited(start_stack, keys_file):
-    stack = start_stack(API_KEYS_FILE=keys_file, MIN_WORKERS=4)
+    # whoever holds a session's lock may stand still for longer than the default wait
+    stack = start_stack(API_KEYS_FILE=keys_file, MIN_WORKERS=4, SESSION_LOCK_WAIT_SECONDS=30)
     yield stack
     finish(stack)
 
@@ -80,8 +81,15 @@ def sleeping(stack, session_id):
 def test_a_rate_lets_a_second_s_requests_through_and_then_its_pace(client):
     paced = client("paced")
     path = path_of(create(paced))
+    answers = []
+
+    def too_many():
+        """Side by side: on a busy machine one after the other is no faster than may be."""
+        answers.extend(in_parallel(lambda _: paced.get("/api/v1/session/"), range(40), threads=20))
+        return any(a.status_code != 200 for a in answers)
+
     begun = time.monotonic()
-    answers = [paced.get("/api/v1/session/") for _ in range(40)]
+    eventually(too_many)
     passed = [a for a in answers if a.status_code == 200]
     took = time.monotonic() - begun
     assert 4 <= len(passed) <= 5 + 5 * took, (len(passed), took)
@@ -95,7 +103,7 @@ def test_a_rate_below_one_says_how_long_to_wait(client):
     begun = time.monotonic()
     assert slow.get("/api/v1/session/").status_code == 200
     wait = refused(slow.get("/api/v1/session/"))
-    assert 5 - (time.monotonic() - begun) <= wait <= 5
+    assert 50 - (time.monotonic() - begun) <= wait <= 50
 
 
 def test_a_client_without_limits_is_not_slowed_by_one_with(limited, client):

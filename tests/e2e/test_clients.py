@@ -96,17 +96,22 @@ def test_keys_are_compared_exactly(several):
 
 def test_keys_are_exchanged_by_sighup_without_a_refusal(several, clients, keys_file):
     before = keys_file.read_text()
-    keys_file.write_text(before + line("alice", "Alice-New"))
 
     def status(key):
         with several.client(key) as client:
             return client.post("/session/", json={}).status_code
 
-    several.reload()
+    def exchange(text):
+        """The keys of this file from now on: the workers that know others have left."""
+        workers = set(several.children("worker"))
+        keys_file.write_text(text)
+        several.reload()
+        eventually(lambda: not workers & set(several.children("worker")), what="the workers of before to leave")
+
+    exchange(before + line("alice", "Alice-New"))
     eventually(lambda: status("Alice-New") == 422)
     assert status("Alice-Key") == 422
-    keys_file.write_text(before.replace(line("alice", "Alice-Key"), line("alice", "Alice-New")))
-    several.reload()
+    exchange(before.replace(line("alice", "Alice-Key"), line("alice", "Alice-New")))
     eventually(lambda: status("Alice-Key") == 403)
     assert status("Alice-New") == 422
     keys_file.write_text(before + "nonsense\n")  # refused as a whole: the old keys stay

@@ -179,8 +179,8 @@ def test_a_service_that_cannot_start_workers_does_not_fork_in_a_loop(make_stack)
             os.kill(pid, signal.SIGKILL)
         before = len(stack.events("process died"))
         threading.Event().wait(5)  # long enough for hundreds of forks
-        deaths = len(stack.events("process died")) - before
-        assert 4 <= deaths <= 40, deaths
+        assert len(stack.events("process died")) - before <= 40
+        eventually(lambda: len(stack.events("process died")) - before >= 4)  # it goes on trying
         json_error(stack.http.post("/session/", json={}, timeout=10), 502, 503)
     finally:
         state.unlink()
@@ -249,7 +249,7 @@ def test_scripts_reload_takes_changed_settings_into_force(make_stack):
 
 
 def test_a_stop_under_load_lets_running_commands_finish_and_refuses_new_ones(make_stack):
-    stack = make_stack(DRAIN_SECONDS=30, **WORKERS)
+    stack = make_stack(DRAIN_SECONDS=600, **WORKERS)
     long, *others = [stack.create() for _ in range(4)]
     running = Background(long.post, [starting("until [ -e /tmp/go ]; do sleep 0.02; done; echo done")])
     started(long)
@@ -321,9 +321,11 @@ def test_nginx_killed_is_started_again_by_up(make_stack):
     stack = make_stack(MIN_WORKERS=2)
     session = stack.create()
     master = stack.master()
-    for pid in stack.nginx_pids():
+    killed = stack.nginx_pids()
+    for pid in killed:
         os.kill(pid, signal.SIGKILL)
-    eventually(lambda: not stack.healthy())
+    eventually(lambda: not any(proc_alive(pid) for pid in killed))  # until then the port is theirs
+    assert not stack.healthy()
     stack.up()
     assert stack.master() == master and session.out("echo hi") == "hi"
 
@@ -367,74 +369,6 @@ def test_an_agent_that_stands_still_is_given_up_and_serves_when_it_goes_on(creat
         finally:
             os.kill(agent, signal.SIGCONT)
     assert session.out("echo alive") == "alive"
-
-
-class Relay:
-    """A Unix socket before dockerd's that can be made to refuse, or to hang."""
-
-    def __init__(self, target, path):
-        self.target, self.path = target, path
-        self.hanging = False
-        self.connections = []
-        self.open()
-
-    def open(self):
-        self.listener = socket.socket(socket.AF_UNIX)
-        self.listener.bind(self.path)
-        self.listener.listen(64)
-        threading.Thread(target=self.accept, args=(self.listener,), daemon=True).start()
-
-    def accept(self, listener):
-        while True:
-            try:
-                client, _ = listener.accept()
-            except OSError:
-                return
-            self.connections.append(client)
-            if self.hanging:
-                continue
-            server = socket.socket(socket.AF_UNIX)
-            server.connect(self.target)
-            self.connections.append(server)
-            for ends in ((client, server), (server, client)):
-                threading.Thread(target=self.pump, args=ends, daemon=True).start()
-
-    @staticmethod
-    def pump(source, sink):
-        try:
-            while data := source.recv(65536):
-                sink.sendall(data)
-            sink.shutdown(socket.SHUT_WR)
-        except OSError:
-            pass
-
-    def close(self):
-        """As if the daemon died: no new connections, and the old ones break."""
-        self.listener.shutdown(socket.SHUT_RDWR)
-        self.listener.close()
-        os.unlink(self.path)
-        self.hang_up()
-
-    def hang_up(self):
-        for connection in self.connections:
-            try:
-                connection.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
-            connection.close()
-        self.connections.clear()
-
-
-@pytest.fixture
-def relay(docker_host, tmp_path):
-    if not docker_host.startswith("unix://"):
-        pytest.fail("this test needs a daemon on a Unix socket")
-    relay = Relay(docker_host.removeprefix("unix://"), f"/tmp/sbx-relay-{os.getpid()}.sock")
-    yield relay
-    try:
-        relay.close()
-    except OSError:
-        pass
 
 
 def test_a_dockerd_that_is_down_is_503_in_json_and_comes_back(relay, make_stack):

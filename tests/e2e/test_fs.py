@@ -490,7 +490,8 @@ def test_reading_does_not_touch_the_turn(create):
     session = create(extract_patch=True)
     session.run("echo a > f; (while [ ! -e /tmp/go ]; do sleep 0.01; done; echo late > late) > /dev/null 2>&1 &")
     let_go(session)
-    eventually(lambda: len(good(session, "ls", path="/repo")["entries"]) == 2)
+    eventually(lambda: good(session, "read", path="/repo/late")["content"] == "late")
+    assert len(good(session, "ls", path="/repo")["entries"]) == 2
     good(session, "read", path="/repo/f")
     good(session, "grep", path="/repo", pattern="a")
     assert b"+late" in session.turn("true")  # the next run's patch still has it
