@@ -181,7 +181,8 @@ struct exec {
     enum ending ending;
     int64_t grace_until, give_up, scan_at;
     int64_t scan_pause;
-    unsigned scans;
+    unsigned scans, cuts;
+    bool killed; /* everybody that a pass found, once */
 };
 extern struct exec execs[MAX_EXECS];
 int exec_init(void);

@@ -3,19 +3,21 @@
  * GRACE: everybody has had SIGTERM and some time to go. KILLING: members are stopped until no running one is
  * found, so that none can fork while the others die, then killed; until a pass finds nobody.
  *
- * A fork bomb can leave so little of the processor that a pass comes to no end (gVisor shares it out among
+ * A fork bomb can leave so little of the processor that no pass comes to an end (gVisor shares it out among
  * hundreds that never sleep). Then everything in the container is killed at once, which takes one call; the
- * alternative is the end of the container.
+ * alternative is the end of the container. One pass without an end may only mean that the whole machine stood
+ * still: that is no reason to kill what belongs to others.
  */
 #include <signal.h>
 
 #include "agent/agent.h"
 
 #define GRACE_PERIOD (2000 * MS)
-#define GIVE_UP      (5000 * MS) /* some process sleeps in the kernel and cannot die */
+#define GIVE_UP      (5000 * MS) /* after SIGKILL: some process sleeps in the kernel and cannot die */
 #define FIRST_PAUSE  (1 * MS)
 #define LAST_PAUSE   (20 * MS)
 #define MAX_STOPS    20
+#define MAX_CUTS     2 /* in a row */
 
 /* The group can be signalled as such while its leader is not reaped; later its number may be somebody else's.
  * A leader that was forked just now has no group yet. */
@@ -50,7 +52,8 @@ void tree_kill(struct exec *exec, int64_t now)
         return;
     exec->ending = KILLING;
     exec->give_up = now + GIVE_UP;
-    exec->scans = 0;
+    exec->scans = exec->cuts = 0;
+    exec->killed = false;
     exec->scan_pause = FIRST_PAUSE;
     tree_signal(exec, SIGKILL);
     exec->scan_at = now;
@@ -67,18 +70,30 @@ static void grace_step(struct exec *exec, int64_t now)
         next_scan(exec, now);
 }
 
+static void note_kill(struct exec *exec, int64_t now)
+{
+    if (!exec->killed)
+        exec->give_up = now + GIVE_UP;
+    exec->killed = true;
+}
+
+/* Nobody is given up who has not been killed, however long this process stood still since the last pass. */
 static void kill_step(struct exec *exec, int64_t now)
 {
     struct members found = proc_signal(exec, SIGSTOP);
-    if ((found.alive == 0 && !found.cut) || now >= exec->give_up) {
+    bool late = now >= exec->give_up;
+    if ((found.alive == 0 && !found.cut) || (late && exec->killed)) {
         exec->ending = DEAD;
         return;
     }
-    if (found.cut) {
+    exec->cuts = found.cut ? exec->cuts + 1 : 0;
+    if (exec->cuts >= MAX_CUTS) {
         kill(-1, SIGKILL);
-    } else if (found.running == 0 || ++exec->scans > MAX_STOPS) {
+        note_kill(exec, now);
+    } else if (late || (!found.cut && (found.running == 0 || ++exec->scans > MAX_STOPS))) {
         (void)proc_signal(exec, SIGKILL);
         exec->scans = 0;
+        note_kill(exec, now);
     }
     next_scan(exec, now);
 }
