@@ -145,12 +145,13 @@ show_logs() {
     done
 }
 
-# stop_process PID SECONDS NAME: TERM, and KILL after that time.
+# stop_process PID SECONDS NAME: TERM, and KILL after that time, with its children: nginx's workers serve on without a master.
 stop_process() {
     kill -TERM "$1" 2>/dev/null || return 0
     if ! wait_gone "$1" "$2"; then
         say "$3 does not end after $2 s; it is killed"
-        kill -KILL "$1" 2>/dev/null || :
+        # shellcheck disable=SC2046 # a list of pids
+        kill -KILL "$1" $(cat "/proc/$1/task/$1/children" 2>/dev/null) 2>/dev/null || :
         wait_gone "$1" 10 || die "$3 (process $1) cannot be ended"
     fi
 }
