@@ -48,11 +48,11 @@ class OwnDockerd:
             docker.http.delete(f"/containers/{container['Id']}", params={"force": "1"})
         self("stop")
         # What a killed dockerd had started and mounted outlives the next one.
-        for pid in all_pids():
-            if proc_text(pid, "comm").startswith("containerd") and f"{self.dir}/" in proc_text(pid, "cmdline"):
-                for child in [c for c in all_pids() if proc_parent(c) == pid]:
-                    end(child)
-                end(pid)
+        left = [pid for pid in all_pids() if proc_text(pid, "comm").startswith("containerd") and f"{self.dir}/" in proc_text(pid, "cmdline")]
+        left += [child for child in all_pids() if proc_parent(child) in left]
+        for pid in left:
+            end(pid)
+        eventually(lambda: not any(proc_alive(pid) for pid in left), 60, "what may still write and mount there to be gone")
         with open("/proc/self/mounts", encoding="utf-8") as mounts:
             below = [line.split()[1] for line in mounts if line.split()[1].startswith(f"{self.dir}/")]
         for path in sorted(below, reverse=True):

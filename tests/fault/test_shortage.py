@@ -172,7 +172,8 @@ def test_a_full_disk_of_dockerd_is_an_error_for_each_and_over_when_there_is_room
     again = stack.create()
     assert again.out("echo room > /repo/a; cat /repo/a") == "room"
     written, = neighbour.files([("/repo/f", b"x" * 100_000, 0o644)])
-    assert written["ok"] and stack.healthy()
+    assert written["ok"]
+    eventually(stack.healthy, 20, "health to be back")
     for session in again, neighbour:
         assert session.close().status_code == 204
     label = f"sandboxd.instance={stack.instance}"

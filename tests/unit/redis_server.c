@@ -81,7 +81,10 @@ void redis_server_ask(const char *command, char *out, size_t size)
     assert_non_null(reply);
     if (reply->type == REDIS_REPLY_ERROR)
         fail_msg("%s: %s", command, reply->str);
-    snprintf(out, size, "%s", reply->str ? reply->str : "");
+    if (reply->type == REDIS_REPLY_INTEGER)
+        snprintf(out, size, "%lld", reply->integer);
+    else
+        snprintf(out, size, "%s", reply->str ? reply->str : "");
     freeReplyObject(reply);
     redisFree(ctx);
 }

@@ -17,7 +17,8 @@ void redis_server_forget(void);
 void redis_server_start(int port);
 void redis_server_stop(void);
 
-/* What redis itself says to a command of words without spaces; "" for anything but a string or status. */
+/* What redis itself says to a command of words without spaces: a string, status or number; "" for anything
+ * else. */
 void redis_server_ask(const char *command, char *out, size_t size);
 
 /* The same, whatever it says as long as it is no error. */

@@ -262,10 +262,20 @@ static void reading_goes_on_after_any_number(void **state)
     assert_int_equal(answer.to, 10);
 }
 
+/* Between two pipes there is an order only where the agent has read the one before the other is written. */
 static void channels_keep_their_order(void **state)
 {
+    struct agent_result result;
     struct answer answer;
-    hold("a", "echo out; sleep 0.1; echo err >&2; sleep 0.1; echo out");
+    hold("a",
+         "echo out; until test -e /tmp/err; do sleep 0.01; done; echo err >&2; until test -e /tmp/out; do "
+         "sleep 0.01; done; echo out");
+    await_bytes("a", 4);
+    agent_run(&agent, "touch /tmp/err", &result);
+    agent_result_done(&result);
+    await_bytes("a", 8);
+    agent_run(&agent, "touch /tmp/out", &result);
+    agent_result_done(&result);
     await_end("a", &answer);
     read_after("a", 0, 1000, &answer);
     assert_string_equal((char *)answer.output, "out\nerr\nout\n");

@@ -218,8 +218,9 @@ static void a_daemon_that_comes_back_is_used_again(void **state)
     struct fake fake = {.dir = ""};
 
     fake_start(&fake, false, hung);
-    struct sbx_docker *docker = client(&fake, 200);
+    struct sbx_docker *docker = client(&fake, 5000);
     check_ok(sbx_docker_ping(docker, NULL, &err), &err);
+    docker->timeout_ms = 200;
     check_err(sbx_docker_ping(docker, NULL, &err), &err, SBX_ERR_UNAVAILABLE,
               "Docker client is not responding");
     fake_kill(&fake);
@@ -511,7 +512,7 @@ static void attach_on(const char *answer, enum after after, enum sbx_err_kind ki
     struct fake fake = {.dir = ""};
 
     fake_start(&fake, false, steps);
-    struct sbx_docker *docker = client(&fake, 200);
+    struct sbx_docker *docker = client(&fake, after == HANG ? 200 : 5000);
     assert_null(sbx_docker_attach(docker, NULL, "c", &err));
     check_err(-1, &err, kind, text);
     sbx_docker_free(docker);

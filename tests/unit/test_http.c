@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -81,13 +82,12 @@ static void a_body_that_never_ends_does_not_hold_the_worker(void **state)
 {
     struct fcgi_client client;
     http_child_open(&child, &client, "early", "1000000000");
-    struct timeval tv = {.tv_sec = 0, .tv_usec = 100000};
-    setsockopt(client.fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv));
     char piece[4096] = "";
     int sent = 0;
     while (fcgi_body(&client, piece, sizeof(piece)))
         sent++;
-    assert_int_equal(errno, EPIPE); /* not EAGAIN: the worker reads for a while, then goes */
+    /* not EAGAIN: the worker reads for a while, then goes; a sender that sleeps meanwhile may be reset */
+    assert_true(errno == EPIPE || errno == ECONNRESET);
     assert_true(sent > 0);
     assert_int_equal(http_child_report(&child).status, 413);
     fcgi_close(&client);
@@ -188,16 +188,19 @@ static void an_answer_nobody_takes_is_cancelled(void **state)
     }
 }
 
+/* The child waits only so long for a connection's first bytes: it stands still until they are sent. */
 static void a_silent_connection_does_not_keep_the_next_from_being_served(void **state)
 {
     struct fcgi_client silent, gone, half;
     struct fcgi_answer answer;
+    kill(child.pid, SIGSTOP);
     fcgi_open(&silent, child.path);
     fcgi_open(&gone, child.path);
     fcgi_close(&gone);
     fcgi_open(&half, child.path);
     assert_int_equal(send(half.fd, "\1\1\0\1", 4, 0), 4);
     fcgi_close(&half);
+    kill(child.pid, SIGCONT);
     http_child_call(&child, "empty", NULL, 0, &answer);
     assert_int_equal(answer.status, 204);
     http_child_report(&child);
@@ -210,8 +213,10 @@ static void garbage_instead_of_a_request_is_dropped(void **state)
     struct fcgi_client client;
     struct fcgi_answer answer;
     char byte;
+    kill(child.pid, SIGSTOP); /* as above */
     fcgi_open(&client, child.path);
     assert_int_equal(send(client.fd, "GET / HTTP/1.1\r\n\r\n", 18, 0), 18);
+    kill(child.pid, SIGCONT);
     assert_true(recv(client.fd, &byte, 1, 0) <= 0);
     fcgi_close(&client);
     http_child_call(&child, "empty", NULL, 0, &answer);
