@@ -300,8 +300,8 @@ static void step_one(struct exec *exec, const struct watch *watch, int64_t now)
     tree_step(exec, now);
 
     bool over = exec->ending == DEAD || (exec->reaped && exec->ending == NOT_ENDING);
-    if (over && !exec->settling)
-        output_settle(exec, now);
+    if (over && !exec->settling) /* `now` may be older than its end, had this process to wait since */
+        output_settle(exec, now_us());
     for (int channel = 0; channel < 2; channel++)
         if (exec->settling || (exec->out_watch[channel] != 0 && watch_ready(watch, exec->out_watch[channel])))
             output_read(exec, channel);
