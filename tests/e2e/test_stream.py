@@ -7,11 +7,24 @@ import time
 
 import pytest
 
+from conftest import finish
 from exec_kit import Exec, Follower, wait_for
 from stack import Call
 from support import BUSYBOX, HELD, MIB, Background, eventually, is_held, let_go, rss_anon, tar
 
 COUNT = "i=0; while [ $i -lt %d ]; do echo line $i; sleep %s; i=$((i+1)); done"
+HALFWAY = f"i=0; while [ $i -lt 160 ]; do echo line $i; [ $i -ne 80 ] || {{ {HELD}; }}; sleep 0.05; i=$((i+1)); done"
+PATIENT = {"SESSION_LOCK_WAIT_SECONDS": "30"}
+
+
+@pytest.fixture(scope="module")
+def stack(start_stack):
+    """A follower that stands still has the session's lock for longer than others wait by default: here they wait for it."""
+    stack = start_stack(**PATIENT)
+    yield stack
+    died = stack.events("process died")
+    finish(stack)
+    assert not died, died
 
 
 def lines(n):
@@ -204,7 +217,7 @@ def test_a_forgotten_exec_is_said(shared):
 
 
 def test_silence_is_bridged_and_places_are_limited(make_stack):
-    stack = make_stack(MIN_WORKERS=2, MAX_WORKERS=4, STREAM_KEEPALIVE_SECONDS="0.3")
+    stack = make_stack(MIN_WORKERS=2, MAX_WORKERS=4, STREAM_KEEPALIVE_SECONDS="0.3", **PATIENT)
     session = stack.create(BUSYBOX)
     job = Exec(session, "sleep 100")
     followers = [job.follower(form=form).in_thread() for form in ("sse", "ndjson")]
@@ -222,12 +235,13 @@ def test_silence_is_bridged_and_places_are_limited(make_stack):
 def test_a_killed_worker_loses_nothing(make_stack):
     stack = make_stack(MIN_WORKERS=2, MAX_WORKERS=8)
     session = stack.create(BUSYBOX)
-    job = Exec(session, COUNT % (160, 0.05))
+    job = Exec(session, HALFWAY)
     first = job.follower().in_thread()
     wait_for(first, "line 5\n")
     for pid in stack.children("worker"):
         os.kill(pid, signal.SIGKILL)
     first.join()
+    let_go(session)  # not before: it would be over already
     assert "exit" not in first.names() and "error" not in first.names()
     eventually(stack.healthy)
     rest = eventually(lambda: (lambda f: f if f.status == 200 else None)(job.follow(after=first.seq)), 20)
@@ -236,7 +250,7 @@ def test_a_killed_worker_loses_nothing(make_stack):
 
 
 def test_a_service_that_stops_says_so(make_stack):
-    stack = make_stack(DRAIN_SECONDS="20")
+    stack = make_stack(DRAIN_SECONDS="20", **PATIENT)
     session = stack.create(BUSYBOX)
     job = Exec(session, "echo ready; sleep 100")
     follower = job.follower().in_thread()
@@ -309,7 +323,13 @@ def test_a_streamed_run_keeps_the_rules_of_a_run(create):
     assert b"+2" in base64.b64decode(events[-1]["patch"])
     events = stream_run(session, ["echo out; echo err >&2"], split=True)
     assert {e["event"]: e["data"] for e in events[1:3]} == {"stdout": "out\n", "stderr": "err\n"}
-    events = stream_run(session, ["echo before; sleep 50"], timeout=3)
+
+    def cut_short():
+        """A run that was ended after it had written, not before."""
+        found = stream_run(session, ["echo before; sleep 50"], timeout=3)
+        return found[1]["event"] == "stdout" and found
+
+    events = eventually(cut_short)
     assert events[2]["timed_out"] and events[2]["exit_code"] == 124 and events[1]["data"] == "before\n"
     events = stream_run(session, ["x"], cwd="/nowhere")
     assert events[1]["exit_code"] == 126 and "/nowhere" in events[1]["message"]
@@ -403,14 +423,12 @@ def test_a_killed_replica_loses_nothing(make_replicas):
     # A worker killed while it holds the session's lock, which is likely where the agent is slow, leaves it to its time.
     first, second = make_replicas(2, SESSION_LOCK_TTL_SECONDS=10, SESSION_LOCK_REFRESH_SECONDS=3)
     session = first.create(BUSYBOX)
-    job = Exec(session, COUNT % (160, 0.05))
+    job = Exec(session, HALFWAY)
     seen = job.follower(first).in_thread()
     wait_for(seen, "line 5\n")
-    workers = first.children("worker")
-    first.kill_master()
-    for pid in workers:
-        os.kill(pid, signal.SIGKILL)
+    first.kill_all()
     seen.thread.join(30)
+    let_go(session)  # not before: it would be over already
     rest = eventually(lambda: (lambda f: f if f.status == 200 else None)(job.follower(second, after=seen.seq).follow()), 30)
     assert seen.text() + rest.text() == lines(160)
     first.down(check=False)
