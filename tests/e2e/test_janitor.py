@@ -9,9 +9,10 @@ from support import BUSYBOX, DEBIAN, GONE, eventually, in_parallel
 
 @pytest.fixture(scope="module")
 def sweeping(start_stack):
-    """A stack whose janitor never rests and knows no grace."""
+    """A stack whose janitor never rests and knows no grace. It asks dockerd about a run that has just ended while it has the
+    session's lock, for as long as dockerd takes: that is waited for, and no 409."""
     from conftest import finish
-    stack = start_stack(MIN_WORKERS=4, SWEEP_SECONDS="0.1", ORPHAN_GRACE_SECONDS="0")
+    stack = start_stack(MIN_WORKERS=4, SWEEP_SECONDS="0.1", ORPHAN_GRACE_SECONDS="0", SESSION_LOCK_WAIT_SECONDS="30")
     yield stack
     finish(stack)
 
