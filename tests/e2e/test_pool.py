@@ -10,7 +10,7 @@ import pytest
 
 from conftest import finish
 from stack import Session, free_port, script
-from support import BUSYBOX, DEBIAN, Background, eventually, in_parallel, tar
+from support import BUSYBOX, DEBIAN, Background, Docker, eventually, in_parallel, tar
 
 POOL = f"{DEBIAN}=2,{DEBIAN}=2;patch"
 
@@ -23,17 +23,25 @@ def pooled(stack):
     return found - known
 
 
+def stored(stack, question, *values):
+    """Rows of the database, in which somebody who was killed may have left half a change: the service takes that back."""
+    try:
+        with sqlite3.connect(f"file:{stack.home}/state/sessions.db?mode=ro", uri=True, timeout=5) as db:
+            return db.execute(question, values).fetchall()
+    except sqlite3.OperationalError as error:
+        raise AssertionError(f"{question}: {error}") from error
+
+
 def waiting(stack):
     """How many sessions wait in the pool, by the store's account."""
     if stack.redis:
         return sum(stack.redis.ask("HGET", key, "state") == "5" for key in stack.redis.keys()
                    if key.startswith("daiv-sandbox:session:"))
-    with sqlite3.connect(f"file:{stack.home}/state/sessions.db?mode=ro", uri=True, timeout=5) as db:
-        return db.execute("SELECT count(*) FROM sessions WHERE state = 5").fetchone()[0]
+    return stored(stack, "SELECT count(*) FROM sessions WHERE state = 5")[0][0]
 
 
 def full(stack, count):
-    eventually(lambda: waiting(stack) == count, 30, f"{count} sessions in the pool: {waiting(stack)}")
+    eventually(lambda: waiting(stack) == count, 30, f"{count} sessions in the pool")
     return pooled(stack)
 
 
@@ -123,18 +131,19 @@ def test_dead_containers_are_replaced_by_the_next_sweep(make_stack):
     eventually(lambda: not stack.docker.exists(f"sandboxd-{sid}"))
 
 
-def test_a_newer_image_replaces_what_the_pool_has(make_stack):
+def test_a_newer_image_replaces_what_the_pool_has(make_stack, docker_host):
     name = f"sandboxd/pool-test-{os.getpid()}:1"  # other runs of this test may use the same daemon
-    stack = make_stack(WARM_POOL=f"{name}=1", SWEEP_SECONDS="0.5", MIN_WORKERS=1)
+    docker = Docker(docker_host)
+    docker.command("tag", DEBIAN, name)  # first, so that no registry is asked for it
     try:
-        stack.docker.command("tag", DEBIAN, name)
+        stack = make_stack(WARM_POOL=f"{name}=1", SWEEP_SECONDS="0.5", MIN_WORKERS=1)
         sid, = full(stack, 1)
-        stack.docker.command("tag", BUSYBOX, name)
+        docker.command("tag", BUSYBOX, name)
         eventually(lambda: pooled(stack) and sid not in pooled(stack), 30)
         assert stack.create(name).out("busybox true; echo $?").endswith("0")
-    finally:
         stack.close_since(0)
-        stack.docker.command("rmi", "-f", name, check=False)
+    finally:
+        docker.command("rmi", "-f", name, check=False)
 
 
 def test_the_pool_is_adopted_by_the_next_start(make_stack):
@@ -171,9 +180,8 @@ def test_a_janitor_killed_while_it_fills_leaves_nothing(make_stack):
 
 def claimed_by(stack, sid):
     """The worker that is making a session of an entry, by the store's account."""
-    with sqlite3.connect(f"file:{stack.home}/state/sessions.db?mode=ro", uri=True, timeout=5) as db:
-        row = db.execute("SELECT worker_pid FROM sessions WHERE id = ? AND state = 1", (sid,)).fetchone()
-        return row and row[0]
+    rows = stored(stack, "SELECT worker_pid FROM sessions WHERE id = ? AND state = 1", sid)
+    return rows and rows[0][0]
 
 
 def create_with_key(stack, key):
@@ -232,12 +240,12 @@ def test_two_replicas_fill_one_pool_and_both_take_from_it(make_replicas):
     for session in sessions:
         assert session.out("echo ok") == "ok"
         session.close()
+    one.down()  # else it makes new ones while the other is purged
 
 
 def images(stack):
     """The images of the sessions that wait, sorted, with ;patch where they are pairs."""
-    with sqlite3.connect(f"file:{stack.home}/state/sessions.db?mode=ro", uri=True, timeout=5) as db:
-        rows = db.execute("SELECT image, extract_patch FROM sessions WHERE state = 5").fetchall()
+    rows = stored(stack, "SELECT image, extract_patch FROM sessions WHERE state = 5")
     return sorted(image + ";patch" * patch for image, patch in rows)
 
 
@@ -319,7 +327,7 @@ def test_hits_and_misses_are_counted(make_stack):
     stack = make_stack(WARM_POOL=f"{DEBIAN}=1", METRICS_LISTEN=f"127.0.0.1:{port}", MIN_WORKERS=1)
     full(stack, 1)
     stack.create()
-    text = httpx.get(f"http://127.0.0.1:{port}/-/metrics/", trust_env=False).text
+    text = httpx.get(f"http://127.0.0.1:{port}/-/metrics/", trust_env=False, timeout=60).text
     assert 'sandboxd_pool_claims_total{outcome="hit"} 1' in text
     assert 'sandboxd_sessions{state="pooled"}' in text
     stack.close_since(0)
