@@ -21,9 +21,14 @@ def watched(start_stack):
     finish(stack)
 
 
+def get(url, **options):
+    """With the patience of the suite's other clients: httpx's own is 5 s."""
+    return httpx.get(url, trust_env=False, timeout=60, **options)
+
+
 def scrape(stack):
     """{(name, frozenset of labels): value}, with the text format's rules checked."""
-    response = httpx.get(stack.metrics_url, trust_env=False)
+    response = get(stack.metrics_url)
     assert response.status_code == 200
     assert response.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     samples, types, family = {}, {}, None
@@ -96,7 +101,7 @@ def test_histograms_add_up(watched):
 
 def test_the_dashboard_and_the_operators_table_name_what_there_is(watched):
     with_a_sample = {re.sub("_(bucket|sum|count)$", "", name) for name, _ in scrape(watched)}
-    text = httpx.get(watched.metrics_url, trust_env=False).text
+    text = get(watched.metrics_url).text
     source = (ROOT / "src/base/metrics.c").read_text()
     there = with_a_sample | set(re.findall(r'"(sandboxd_[a-z_]+)"', source))
     assert set(re.findall(r"^# TYPE (\S+) ", text, re.M)) <= there
@@ -111,9 +116,9 @@ def test_metrics_are_shown_on_their_own_listener_only(watched):
     assert watched.http.get("/-/metrics/").status_code == 404
     assert watched.http.get("/api/v1/-/metrics").status_code == 404
     base = watched.metrics_url.removesuffix("-/metrics/")
-    assert httpx.get(base + "-/health/", trust_env=False).json() == {"status": "ok"}
+    eventually(lambda: get(base + "-/health/").json() == {"status": "ok"})  # not while dockerd takes its time
     for path in ("", "session/", "api/v1/session/", "-/metrics/x"):
-        response = httpx.get(base + path, trust_env=False, headers={"X-API-Key": watched.key})
+        response = get(base + path, headers={"X-API-Key": watched.key})
         assert (response.status_code, response.json()) == (404, {"detail": "Not Found"})
 
 

