@@ -94,8 +94,9 @@ int sbx_session_find(struct sbx_engine *engine, const char *id, struct sbx_recor
  */
 int sbx_session_leave(struct sbx_engine *engine, const char *id, struct sbx_err *err) SBX_MUST_CHECK;
 
-/* The record of a session that its client may use: READY or STOPPED, and not over its limits. Neither locks
- * it nor counts as a use. *ret must be initialised. NOT_FOUND as by sbx_session_open. */
+/* The record of a session that its client may use: READY or STOPPED, and not over its limits; while a request
+ * works in it that is its last use. Does not wait for it, and is no use itself. *ret must be initialised.
+ * NOT_FOUND as by sbx_session_open. */
 int sbx_session_look(struct sbx_engine *engine, const char *id, struct sbx_record *ret,
                      struct sbx_err *err) SBX_MUST_CHECK;
 
@@ -124,6 +125,7 @@ struct sbx_session {
     struct sbx_engine *engine;
     struct sbx_record record;
     struct sbx_lock lock;
+    int64_t opened_ms;       /* monotonic time at which the record was read */
     struct sbx_link *link;   /* to the session's agent; made when first needed */
     struct sbx_link *helper; /* to the patch helper's agent; likewise */
     bool run; /* sbx_session_begin has made containers for this run: the record's container and helper are

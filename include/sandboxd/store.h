@@ -124,8 +124,9 @@ int sbx_store_update(struct sbx_store *store, const struct sbx_record *record,
                      struct sbx_err *err) SBX_MUST_CHECK;
 
 /* Note the time of use. Written lazily, at most every 30 s a session or twenty times in its idle limit, and
- * without fsync. */
-int sbx_store_touch(struct sbx_store *store, const struct sbx_record *record,
+ * without fsync. read_ms: for how long the record has been in use; after a long time it is written in any
+ * case, since the limit may have been changed. */
+int sbx_store_touch(struct sbx_store *store, const struct sbx_record *record, int64_t read_ms,
                     struct sbx_err *err) SBX_MUST_CHECK;
 
 /*

@@ -185,6 +185,10 @@ int sbx_note_remove(struct sbx_engine *engine, const char *id, struct sbx_err *e
  * session is known now, and READY; NOT_FOUND: there is nothing to keep. */
 int sbx_session_restore(struct sbx_engine *engine, const char *id, struct sbx_err *err) SBX_MUST_CHECK;
 
+/* sbx_session_look for whoever has the session's lock: no other request works in it. */
+int sbx_session_look_locked(struct sbx_engine *engine, const char *id, struct sbx_record *ret,
+                            struct sbx_err *err) SBX_MUST_CHECK;
+
 /* Find a session (sbx_session_find, sbx_session_look) and put it into another state (a setter of the
  * store's). A record that the store loses in between is rebuilt: no session is taken for gone because of
  * that. *ret must be initialised. */

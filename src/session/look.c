@@ -24,21 +24,67 @@ int64_t sbx_session_ends_ms(const struct sbx_config *config, const struct sbx_re
     return ends_ms;
 }
 
+static bool is_past(int64_t ms)
+{
+    return ms > 0 && sbx_wall_ms() >= ms;
+}
+
 static bool is_usable(const struct sbx_engine *engine, const struct sbx_record *record)
 {
-    if (record->state != SBX_SESSION_READY && record->state != SBX_SESSION_STOPPED)
-        return false;
-    int64_t ends_ms = sbx_session_ends_ms(engine->config, record, NULL);
-    return ends_ms == 0 || sbx_wall_ms() < ends_ms;
+    bool open = record->state == SBX_SESSION_READY || record->state == SBX_SESSION_STOPPED;
+    return open && !is_past(sbx_session_ends_ms(engine->config, record, NULL));
+}
+
+/* Over the limit that holds only while no request works in it. */
+static bool is_idle(const struct sbx_engine *engine, const struct sbx_record *record)
+{
+    return record->state == SBX_SESSION_READY && !is_past(record->expires_ms) && !is_usable(engine, record);
+}
+
+static int gone(struct sbx_err *err)
+{
+    return sbx_err_set(err, SBX_ERR_NOT_FOUND, SBX_SESSION_GONE);
+}
+
+int sbx_session_look_locked(struct sbx_engine *engine, const char *id, struct sbx_record *ret,
+                            struct sbx_err *err)
+{
+    if (sbx_session_find(engine, id, ret, err) < 0)
+        return -1;
+    return is_usable(engine, ret) ? 0 : gone(err);
+}
+
+/* Nobody has used it for as long as it may be idle, or somebody still does. */
+static int look_idle(struct sbx_engine *engine, const char *id, struct sbx_record *ret, struct sbx_err *err)
+{
+    struct sbx_lock lock = SBX_LOCK_INIT;
+    struct sbx_err failure = SBX_ERR_INIT;
+    int rc = sbx_store_lock(engine->store, engine->wait, id, 0, &lock, &failure);
+    if (rc < 0 && failure.kind == SBX_ERR_CONFLICT) {
+        ret->used_ms = sbx_wall_ms();
+        return 0;
+    }
+    if (rc < 0) {
+        *err = failure;
+        return -1;
+    }
+    /* again: whoever used it has noted since that it did */
+    sbx_record_done(ret);
+    sbx_record_init(ret);
+    rc = sbx_session_look_locked(engine, id, ret, err);
+    sbx_store_unlock(&lock, engine->wait, false);
+    return rc;
 }
 
 int sbx_session_look(struct sbx_engine *engine, const char *id, struct sbx_record *ret, struct sbx_err *err)
 {
     if (!sbx_is_uuid(id))
-        return sbx_err_set(err, SBX_ERR_NOT_FOUND, SBX_SESSION_GONE);
+        return gone(err);
     if (sbx_session_find(engine, id, ret, err) < 0)
         return -1;
-    return is_usable(engine, ret) ? 0 : sbx_err_set(err, SBX_ERR_NOT_FOUND, SBX_SESSION_GONE);
+    if (is_idle(engine, ret))
+        return look_idle(engine, id, ret, err);
+    return is_usable(engine, ret) ? 0 : gone(err);
 }
 
 /* Its containers go before its record: where they are, the store has lost the record. */
@@ -74,13 +120,27 @@ struct listing {
     void *arg;
 };
 
+static int on_idle(struct listing *listing, const char *id)
+{
+    struct sbx_record record;
+    struct sbx_err ignored = SBX_ERR_INIT;
+    sbx_record_init(&record);
+    int rc = sbx_session_look(listing->engine, id, &record, &ignored) == 0
+                 ? listing->fn(listing->arg, &record)
+                 : 0;
+    sbx_record_done(&record);
+    return rc;
+}
+
 static int on_record(void *arg, const struct sbx_record *record)
 {
     struct listing *listing = arg;
     const char *client = listing->engine->client;
-    if ((client && strcmp(record->owner, client) != 0) || !is_usable(listing->engine, record))
+    if (client && strcmp(record->owner, client) != 0)
         return 0;
-    return listing->fn(listing->arg, record);
+    if (is_idle(listing->engine, record))
+        return on_idle(listing, record->id);
+    return is_usable(listing->engine, record) ? listing->fn(listing->arg, record) : 0;
 }
 
 int sbx_session_list(struct sbx_engine *engine, const char *after,

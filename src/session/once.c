@@ -14,11 +14,18 @@ static int judge(struct sbx_engine *engine, const struct sbx_record *other, cons
         return sbx_err_set(err, SBX_ERR_INVALID, "Idempotency-Key was used with another request body");
     if (other->state == SBX_SESSION_CREATING)
         return 0;
-    int64_t ends_ms = sbx_session_ends_ms(engine->config, other, NULL);
-    if (ends_ms == 0 || sbx_wall_ms() < ends_ms)
+    struct sbx_record record;
+    struct sbx_err failure = SBX_ERR_INIT;
+    sbx_record_init(&record);
+    int rc = sbx_session_look(engine, other->id, &record, &failure);
+    sbx_record_done(&record);
+    if (rc == 0)
         return 1;
     /* Over its limit, and not swept yet: that frees the key. */
-    return sbx_session_close(engine, other->id, err) < 0 ? -1 : 0;
+    if (failure.kind == SBX_ERR_NOT_FOUND)
+        return sbx_session_close(engine, other->id, err) < 0 ? -1 : 0;
+    *err = failure;
+    return -1;
 }
 
 /* As judge, for whoever has the key now. */

@@ -89,7 +89,8 @@ int sbx_session_open_within(struct sbx_engine *engine, const char *id, int64_t w
         return sbx_err_set(err, SBX_ERR_NOT_FOUND, SBX_SESSION_GONE);
     if (sbx_store_lock(engine->store, engine->wait, id, wait_ms, &session->lock, err) < 0)
         return busy(session, id, err);
-    int rc = sbx_session_look(engine, id, &session->record, err);
+    session->opened_ms = sbx_now_ms();
+    int rc = sbx_session_look_locked(engine, id, &session->record, err);
     bool gone = session->record.id[0] == '\0' && err->kind == SBX_ERR_NOT_FOUND;
     if (rc == 0 && session->record.state == SBX_SESSION_STOPPED)
         rc = sbx_session_resume(session, err);
@@ -129,7 +130,8 @@ void sbx_session_done(struct sbx_session *session, struct sbx_err *err)
     if (session->run)
         sbx_run_end(session, gone);
     if (!closed)
-        (void)!sbx_store_touch(session->engine->store, &session->record, &ignored);
+        (void)!sbx_store_touch(session->engine->store, &session->record, sbx_now_ms() - session->opened_ms,
+                               &ignored);
     sbx_store_unlock(&session->lock, session->engine->wait, gone);
     sbx_record_done(&session->record);
 }

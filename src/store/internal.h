@@ -6,9 +6,10 @@
 #include "sandboxd/store.h"
 
 /* Last-used times closer than this to the recorded one are not written (sbx_store_touch), or than this part
- * of the idle limit. */
-#define SBX_STORE_TOUCH_MS   30000
-#define SBX_STORE_TOUCH_PART 20
+ * of the idle limit; the least is that part of a limit of a second. */
+#define SBX_STORE_TOUCH_MS    30000
+#define SBX_STORE_TOUCH_PART  20
+#define SBX_STORE_TOUCH_LEAST 50
 
 /* Contracts as in store.h unless said otherwise. */
 struct sbx_store_ops {

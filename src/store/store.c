@@ -103,13 +103,16 @@ int sbx_store_update(struct sbx_store *store, const struct sbx_record *record, s
     return store->ops->update(store, record, err);
 }
 
-int sbx_store_touch(struct sbx_store *store, const struct sbx_record *record, struct sbx_err *err)
+int sbx_store_touch(struct sbx_store *store, const struct sbx_record *record, int64_t read_ms,
+                    struct sbx_err *err)
 {
     int64_t now = sbx_wall_ms();
     int64_t age = now - record->used_ms;
     int64_t lazy = SBX_STORE_TOUCH_MS;
     if (record->idle_ms > 0 && record->idle_ms / SBX_STORE_TOUCH_PART < lazy)
         lazy = record->idle_ms / SBX_STORE_TOUCH_PART;
+    if (read_ms > SBX_STORE_TOUCH_LEAST) /* the limit may be another by now */
+        return store->ops->touch(store, record->id, now, SBX_STORE_TOUCH_LEAST, err);
     /* The clock may have been set back: a time far ahead of it is as stale as one far behind. */
     if (age < lazy && age > -lazy)
         return 0;

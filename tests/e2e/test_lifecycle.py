@@ -153,6 +153,43 @@ def test_a_session_ends_at_its_idle_limit_and_not_while_it_is_used(make_stack):
         eventually(lambda: stack.events("swept", subject=ended.id, detail='"over its idle limit"'))
 
 
+def worked_beyond_its_limit(stack, seconds):
+    """(session, release, its record then) of one that got its limit while a command ran in it, which went on for longer; None where
+    the service stood still for as long after it."""
+    key = {"Idempotency-Key": uuid.uuid4().hex}
+    body = {"base_image": BUSYBOX, "labels": {"mark": key["Idempotency-Key"]}}
+    session = Session(stack, stack.http.post("/session/", json=body, headers=key).json()["session_id"])
+    command = Background(session.post, [f"{HELD}; echo through"])
+    is_held(session)
+    assert stack.http.patch(session.path, json={"idle_seconds": seconds}).status_code == 200
+    over = time.time() + seconds
+    eventually(lambda: time.time() > over)
+    asked = time.time()
+    record = look(session)
+    assert asked <= moment(record["last_used_at"]) == pytest.approx(moment(record["expires_at"]) - seconds, abs=0.01)
+    assert [s["session_id"] for s in listed(stack, label=f"mark={key['Idempotency-Key']}")["sessions"]] == [session.id]
+    assert stack.http.post("/session/", json=body, headers=key).json()["session_id"] == session.id
+    assert stack.http.get(session.path).status_code == 204
+    released = time.time()
+    let_go(session)
+    assert command.result().json()["results"][0]["output"] == "through\n"
+    response = stack.http.get(session.path, headers=JSON)
+    if response.status_code == 404 and time.time() >= released + 0.9 * seconds:
+        return None
+    assert response.status_code == 200, response.text
+    return session, released, response.json()
+
+
+def test_a_request_that_works_is_a_use_also_beyond_a_limit_that_came_meanwhile(make_stack):
+    stack = make_stack(MIN_WORKERS=3, SWEEP_SECONDS="0.2")
+    while not (worked := worked_beyond_its_limit(stack, 3)):
+        pass
+    session, released, record = worked
+    assert moment(record["last_used_at"]) >= released - 0.05
+    eventually(lambda: not stack.docker.exists(session.container), 25, "the idle session to be swept")
+    look(session, 404)
+
+
 def test_a_request_to_an_expired_session_is_404_at_once(make_stack):
     stack = make_stack(MIN_WORKERS=2, SWEEP_SECONDS="3600", CLOSE="remove")
     session = stack.create(BUSYBOX, ttl_seconds=5)

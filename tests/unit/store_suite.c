@@ -241,8 +241,10 @@ static void listing_is_in_order_in_parts_and_the_callback_may_use_the_store(void
     sbx_store_close(store);
 }
 
-/* The time of use that is stored after a touch by somebody who believes it to be `believed`. */
-static int64_t touched(struct sbx_store *store, int64_t stored, int64_t believed, int64_t idle)
+/* The time of use that is stored after a touch by somebody who has believed it to be `believed` for read_ms.
+ */
+static int64_t touched(struct sbx_store *store, int64_t stored, int64_t believed, int64_t idle,
+                       int64_t read_ms)
 {
     struct sbx_record record, out;
     sbx_record_init(&out);
@@ -251,7 +253,7 @@ static int64_t touched(struct sbx_store *store, int64_t stored, int64_t believed
     record.idle_ms = idle;
     assert_int_equal(sbx_store_insert(store, &record, NULL), 0);
     record.used_ms = believed;
-    assert_int_equal(sbx_store_touch(store, &record, NULL), 0);
+    assert_int_equal(sbx_store_touch(store, &record, read_ms, NULL), 0);
     assert_int_equal(suite_get(store, record.id, &out), SBX_ERR_NONE);
     int64_t used = out.used_ms;
     sbx_record_done(&record);
@@ -263,22 +265,26 @@ static void times_of_use_are_written_lazily(void **state)
 {
     struct sbx_store *store = suite_open_empty(&suite->options);
     int64_t now = sbx_wall_ms();
-    assert_int_equal(touched(store, now - 5000, now - 5000, 0), now - 5000);
-    assert_true(touched(store, now - 60000, now - 60000, 0) >= now);
-    assert_int_equal(touched(store, now - 5000, now - 60000, 0), now - 5000); /* another worker wrote it */
-    assert_true(touched(store, now + 86400000, now + 86400000, 0) <
+    assert_int_equal(touched(store, now - 5000, now - 5000, 0, 1), now - 5000);
+    assert_true(touched(store, now - 60000, now - 60000, 0, 1) >= now);
+    assert_int_equal(touched(store, now - 5000, now - 60000, 0, 1), now - 5000); /* another worker wrote it */
+    assert_true(touched(store, now + 86400000, now + 86400000, 0, 1) <
                 now + 86400000 / 2); /* clock was set back */
 
     /* a short idle limit wants more exact times: here of 20 s instead of 30 */
-    assert_true(touched(store, now - 25000, now - 25000, 400000) >= now);
-    assert_int_equal(touched(store, now - 1000, now - 1000, 400000), now - 1000);
+    assert_true(touched(store, now - 25000, now - 25000, 400000, 1) >= now);
+    assert_int_equal(touched(store, now - 1000, now - 1000, 400000, 1), now - 1000);
+
+    /* who has been at it for long cannot know the limit */
+    assert_true(touched(store, now - 5000, now - 5000, 0, 5000) >= now);
+    assert_true(touched(store, now - 5000, now - 10000, 400000, 10000) >= now);
 
     struct sbx_record gone;
     suite_record(&gone);
     gone.used_ms = 0;
-    assert_int_equal(sbx_store_touch(store, &gone, NULL), 0);
+    assert_int_equal(sbx_store_touch(store, &gone, 0, NULL), 0);
     sbx_record_done(&gone);
-    assert_int_equal(suite_count(store), 6);
+    assert_int_equal(suite_count(store), 8);
     sbx_store_close(store);
 }
 
