@@ -13,6 +13,11 @@ STACKS = []
 OFFSETS = {}
 
 
+def pytest_make_parametrize_id(val, argname):
+    """No test is named by kilobytes of content."""
+    return f"{argname}-of-{len(val)}" if isinstance(val, (str, bytes)) and len(val) > 100 else None
+
+
 @pytest.fixture(scope="session")
 def docker_host():
     """The daemon of DOCKER_HOST, else what scripts/dockerd decides, with the images that the tests use."""
