@@ -181,8 +181,9 @@ struct exec {
     enum ending ending;
     int64_t grace_until, give_up, scan_at;
     int64_t scan_pause;
-    unsigned scans, cuts;
+    unsigned scans;
     bool killed; /* everybody that a pass found, once */
+    bool frozen; /* with everybody else in the container */
 };
 extern struct exec execs[MAX_EXECS];
 int exec_init(void);

@@ -4,9 +4,10 @@
  * found, so that none can fork while the others die, then killed; until a pass finds nobody.
  *
  * A fork bomb can leave so little of the processor that no pass comes to an end (gVisor shares it out among
- * hundreds that never sleep). Then everything in the container is killed at once, which takes one call; the
- * alternative is the end of the container. One pass without an end may only mean that the whole machine stood
- * still: that is no reason to kill what belongs to others.
+ * hundreds that never sleep). Then everything in the container is stopped at once, which takes one call,
+ * until the tree is dead; a pass without an end may as well mean that the whole machine stood still, and what
+ * belongs to others goes on afterwards. If even then no pass comes to an end, everything is killed; the
+ * alternative is the end of the container.
  */
 #include <signal.h>
 
@@ -17,7 +18,6 @@
 #define FIRST_PAUSE  (1 * MS)
 #define LAST_PAUSE   (20 * MS)
 #define MAX_STOPS    20
-#define MAX_CUTS     2 /* in a row */
 
 /* The group can be signalled as such while its leader is not reaped; later its number may be somebody else's.
  * A leader that was forked just now has no group yet. */
@@ -52,8 +52,8 @@ void tree_kill(struct exec *exec, int64_t now)
         return;
     exec->ending = KILLING;
     exec->give_up = now + GIVE_UP;
-    exec->scans = exec->cuts = 0;
-    exec->killed = false;
+    exec->scans = 0;
+    exec->killed = exec->frozen = false;
     exec->scan_pause = FIRST_PAUSE;
     tree_signal(exec, SIGKILL);
     exec->scan_at = now;
@@ -84,13 +84,17 @@ static void kill_step(struct exec *exec, int64_t now)
     bool late = now >= exec->give_up;
     if ((found.alive == 0 && !found.cut) || (late && exec->killed)) {
         exec->ending = DEAD;
+        if (exec->frozen)
+            kill(-1, SIGCONT);
         return;
     }
-    exec->cuts = found.cut ? exec->cuts + 1 : 0;
-    if (exec->cuts >= MAX_CUTS) {
+    if (found.cut && exec->frozen) {
         kill(-1, SIGKILL);
         note_kill(exec, now);
-    } else if (late || (!found.cut && (found.running == 0 || ++exec->scans > MAX_STOPS))) {
+    } else if (found.cut) {
+        kill(-1, SIGSTOP);
+        exec->frozen = true;
+    } else if (late || found.running == 0 || ++exec->scans > MAX_STOPS) {
         (void)proc_signal(exec, SIGKILL);
         exec->scans = 0;
         note_kill(exec, now);

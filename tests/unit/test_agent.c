@@ -279,6 +279,8 @@ static void an_agent_that_stood_still_while_it_killed_ends_the_tree_and_nobody_e
         assert_int_equal(result.reason, SBX_EXIT_CANCELLED);
         agent_result_done(&result);
         assert_int_equal(agent_processes(&agent, 1, 0), 1);
+        assert_output("cat /proc/[0-9]*/status 2>/dev/null | grep -c '^State:.T' || true", 0,
+                      "0\n"); /* it goes on */
     }
 }
 
