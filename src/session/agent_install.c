@@ -53,7 +53,8 @@ void sbx_agent_image_done(struct sbx_agent_image *image)
     *image = (struct sbx_agent_image){.tar = NULL};
 }
 
-int sbx_agent_install(struct sbx_engine *engine, const char *image, struct sbx_err *err)
+/* Put the agent into its volume. NOT_FOUND: somebody took away the container that this takes. */
+static int install(struct sbx_engine *engine, const char *image, struct sbx_err *err)
 {
     const struct sbx_agent_image *agent = engine->agent;
     struct sbx_labels labels;
@@ -130,9 +131,13 @@ int sbx_agent_start(struct sbx_engine *engine, const char *container, const char
             *err = failure;
             return -1;
         }
-        if (sbx_agent_install(engine, image, err) < 0)
+        failure = (struct sbx_err)SBX_ERR_INIT;
+        if (install(engine, image, &failure) == 0) {
+            if (engine->notice)
+                engine->notice("agent installed", engine->agent->volume, "");
+        } else if (failure.kind != SBX_ERR_NOT_FOUND) {
+            *err = failure;
             return sbx_err_wrap(err, "cannot install the agent");
-        if (engine->notice)
-            engine->notice("agent installed", engine->agent->volume, "");
+        }
     }
 }

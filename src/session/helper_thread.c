@@ -24,6 +24,7 @@ int sbx_helper_begin(struct sbx_helper_thread *thread, struct sbx_engine *engine
         .engine = *engine, .record = *record, .run = run, .stop_fd = -1, .done_fd = -1};
     /* A client and a wait of its own; the store and the notices stay with the caller's thread. */
     thread->engine.notice = NULL;
+    thread->record.helper[0] = '\0'; /* says whether it is made */
     thread->engine.docker =
         sbx_docker_new(engine->config->docker_host, engine->config->docker_timeout_ms, err);
     if (!thread->engine.docker)
@@ -68,7 +69,7 @@ int sbx_helper_end(struct sbx_helper_thread *thread, struct sbx_engine *engine, 
         return -1;
     }
     /* Not in the thread: the lock that makes one pull of many is the store's. */
-    if (thread->rc < 0 && !give_up && thread->err.kind == SBX_ERR_NOT_FOUND) {
+    if (thread->rc < 0 && !give_up && thread->err.kind == SBX_ERR_NOT_FOUND && !thread->record.helper[0]) {
         thread->err = (struct sbx_err)SBX_ERR_INIT;
         thread->rc = sbx_image_pull_once(engine, engine->config->git_image, &thread->err);
         if (thread->rc < 0 && thread->err.kind == SBX_ERR_INVALID)

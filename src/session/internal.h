@@ -130,11 +130,8 @@ int sbx_pool_environment(struct sbx_session *session, const struct sbx_exec_spec
                          struct sbx_pool_exec *ret, struct sbx_err *err) SBX_MUST_CHECK;
 void sbx_pool_exec_done(struct sbx_pool_exec *exec);
 
-/* Put the agent into its volume, using `image` (any image that exists) for the carrier container. */
-int sbx_agent_install(struct sbx_engine *engine, const char *image, struct sbx_err *err) SBX_MUST_CHECK;
-
-/* Start a container whose entrypoint is the agent; installs the agent when its volume turns out to be empty.
- */
+/* Start a container whose entrypoint is the agent; installs the agent when its volume turns out to be empty,
+ * with another container of `image` (any that exists). */
 int sbx_agent_start(struct sbx_engine *engine, const char *container, const char *image,
                     struct sbx_err *err) SBX_MUST_CHECK;
 

@@ -1,10 +1,12 @@
 """Create and delete: what a session is, where it is found, what it is made of."""
+import hashlib
+import pathlib
 import time
 import uuid
 
 import pytest
 
-from stack import Call, Session
+from stack import Call, Session, binary
 from support import BUSYBOX, DEBIAN, GONE, GVISOR, MIB, Background, eventually
 
 pytestmark = pytest.mark.core
@@ -362,3 +364,26 @@ def test_a_create_whose_client_leaves_does_not_leave_a_session(stack):
         before |= made()
     assert " status=499 " in line
     eventually(lambda: not made())
+
+
+@pytest.mark.parametrize("patch", [False, True])
+def test_an_agent_whose_installation_is_taken_away_is_installed_again(relay, make_stack, tmp_path, patch):
+    agent = tmp_path / "agent"  # one that this dockerd does not have yet
+    agent.write_bytes(pathlib.Path(binary()).with_name("sandboxd-agent").read_bytes() + uuid.uuid4().bytes)
+    stack = make_stack(docker_host=f"unix://{relay.path}", AGENT=agent, MIN_WORKERS=2)
+    relay.keep_back(b"create?name=sandboxd-install-")
+    creating = Background(stack.create, extract_patch=patch)
+    try:
+        assert relay.reached.wait(30)
+        label = f"sandboxd.instance={stack.instance}"
+        carriers = eventually(lambda: [c for c in stack.docker.containers(label) if c["Names"][0].startswith("/sandboxd-install-")])
+        for carrier in carriers:
+            stack.docker.remove(carrier["Id"])  # as docker container prune does
+    finally:
+        relay.free.set()
+    session = creating.result()
+    assert session.out("echo hi | tee f") == "hi"
+    assert not patch or b"+hi" in session.cumulative()
+    session.close()
+    volume = f"sandboxd-agent-{hashlib.sha256(agent.read_bytes()).hexdigest()[:16]}"
+    eventually(lambda: stack.docker.command("volume", "rm", volume, check=False).returncode == 0)
