@@ -8,8 +8,7 @@
 #include "sandboxd/session.h"
 #include "sandboxd/wire.h"
 
-#define SBX_SESSION_GONE "Session not found or already closed"
-#define SBX_EXEC_GONE    "Exec not found or forgotten"
+#define SBX_EXEC_GONE "Exec not found or forgotten"
 
 /* Where the agent's volume is mounted, and its program there. */
 #define SBX_AGENT_DIR  "/.sandboxd"
@@ -181,6 +180,10 @@ int sbx_note_remove(struct sbx_engine *engine, const char *id, struct sbx_err *e
 /* Put the record of a session that the store does not know, but dockerd has, into the store again. 0: the
  * session is known now, and READY; NOT_FOUND: there is nothing to keep. */
 int sbx_session_restore(struct sbx_engine *engine, const char *id, struct sbx_err *err) SBX_MUST_CHECK;
+
+/* NOT_FOUND, in the words that clients are told when a session is closed, over its limits, another client's
+ * or none. Always -1. */
+int sbx_session_gone(struct sbx_err *err);
 
 /* sbx_session_look for whoever has the session's lock: no other request works in it. */
 int sbx_session_look_locked(struct sbx_engine *engine, const char *id, struct sbx_record *ret,

@@ -41,17 +41,12 @@ static bool is_idle(const struct sbx_engine *engine, const struct sbx_record *re
     return record->state == SBX_SESSION_READY && !is_past(record->expires_ms) && !is_usable(engine, record);
 }
 
-static int gone(struct sbx_err *err)
-{
-    return sbx_err_set(err, SBX_ERR_NOT_FOUND, SBX_SESSION_GONE);
-}
-
 int sbx_session_look_locked(struct sbx_engine *engine, const char *id, struct sbx_record *ret,
                             struct sbx_err *err)
 {
     if (sbx_session_find(engine, id, ret, err) < 0)
         return -1;
-    return is_usable(engine, ret) ? 0 : gone(err);
+    return is_usable(engine, ret) ? 0 : sbx_session_gone(err);
 }
 
 /* Nobody has used it for as long as it may be idle, or somebody still does. */
@@ -79,12 +74,12 @@ static int look_idle(struct sbx_engine *engine, const char *id, struct sbx_recor
 int sbx_session_look(struct sbx_engine *engine, const char *id, struct sbx_record *ret, struct sbx_err *err)
 {
     if (!sbx_is_uuid(id))
-        return gone(err);
+        return sbx_session_gone(err);
     if (sbx_session_find(engine, id, ret, err) < 0)
         return -1;
     if (is_idle(engine, ret))
         return look_idle(engine, id, ret, err);
-    return is_usable(engine, ret) ? 0 : gone(err);
+    return is_usable(engine, ret) ? 0 : sbx_session_gone(err);
 }
 
 /* Its containers go before its record: where they are, the store has lost the record. */

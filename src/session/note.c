@@ -125,11 +125,6 @@ static int from_json(struct json_object *obj, const char *id, struct sbx_record 
                                                              : duplicate(obj, "labels", &ret->labels, err);
 }
 
-static int gone(struct sbx_err *err)
-{
-    return sbx_err_set(err, SBX_ERR_NOT_FOUND, SBX_SESSION_GONE);
-}
-
 /* The record of a session by its note. NOT_FOUND: there is none of this instance. */
 static int read_note(struct sbx_engine *engine, const char *id, struct sbx_record *ret, struct sbx_err *err)
 {
@@ -147,7 +142,7 @@ static int read_note(struct sbx_engine *engine, const char *id, struct sbx_recor
     struct sbx_err ignored = SBX_ERR_INIT;
     bool ok = false;
     struct json_object *obj = sbx_json_parse(text, strlen(text), &ok, &ignored);
-    int rc = obj ? from_json(obj, id, ret, err) : gone(err);
+    int rc = obj ? from_json(obj, id, ret, err) : sbx_session_gone(err);
     json_object_put(obj);
     json_object_put(labels);
     return rc;
@@ -183,7 +178,7 @@ static int known(struct sbx_engine *engine, const char *id, struct sbx_err *err)
     if (ready || failure.kind == SBX_ERR_NOT_FOUND)
         return 0;
     if (rc == 0)
-        return gone(err);
+        return sbx_session_gone(err);
     *err = failure;
     return -1;
 }
@@ -198,7 +193,7 @@ static int confirm(struct sbx_engine *engine, const char *id, struct sbx_err *er
     sbx_record_done(&again);
     if (rc == 0 || failure.kind != SBX_ERR_NOT_FOUND)
         return 0;
-    return sbx_store_delete(engine->store, id, err) < 0 ? -1 : gone(err);
+    return sbx_store_delete(engine->store, id, err) < 0 ? -1 : sbx_session_gone(err);
 }
 
 static int restore(struct sbx_engine *engine, const char *id, struct sbx_record *record, struct sbx_err *err)
@@ -224,12 +219,12 @@ int sbx_session_restore(struct sbx_engine *engine, const char *id, struct sbx_er
     struct sbx_err failure = SBX_ERR_INIT;
     struct sbx_record record;
     if (!sbx_is_uuid(id))
-        return gone(err);
+        return sbx_session_gone(err);
     sbx_record_init(&record);
     int rc = restore(engine, id, &record, &failure);
     sbx_record_done(&record);
     if (rc == 0)
         return 0;
     *err = failure;
-    return failure.kind == SBX_ERR_NOT_FOUND ? gone(err) : -1;
+    return failure.kind == SBX_ERR_NOT_FOUND ? sbx_session_gone(err) : -1;
 }

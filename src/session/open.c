@@ -6,6 +6,11 @@
 /* How often a record may be lost again while it is asked for. */
 #define LOSSES 3
 
+int sbx_session_gone(struct sbx_err *err)
+{
+    return sbx_err_set(err, SBX_ERR_NOT_FOUND, "Session not found or already closed");
+}
+
 static int lost_again(struct sbx_err *err)
 {
     return sbx_err_set(err, SBX_ERR_UNAVAILABLE, "the store keeps losing the session's record");
@@ -37,7 +42,7 @@ int sbx_session_find(struct sbx_engine *engine, const char *id, struct sbx_recor
     if (rc == 0 && !foreign)
         return 0;
     if (foreign || failure.kind == SBX_ERR_NOT_FOUND)
-        return sbx_err_set(err, SBX_ERR_NOT_FOUND, SBX_SESSION_GONE);
+        return sbx_session_gone(err);
     *err = failure;
     return -1;
 }
@@ -86,7 +91,7 @@ int sbx_session_open_within(struct sbx_engine *engine, const char *id, int64_t w
     *session = (struct sbx_session){.engine = engine, .lock = SBX_LOCK_INIT};
     sbx_record_init(&session->record);
     if (!sbx_is_uuid(id))
-        return sbx_err_set(err, SBX_ERR_NOT_FOUND, SBX_SESSION_GONE);
+        return sbx_session_gone(err);
     if (sbx_store_lock(engine->store, engine->wait, id, wait_ms, &session->lock, err) < 0)
         return busy(session, id, err);
     session->opened_ms = sbx_now_ms();
@@ -126,7 +131,7 @@ void sbx_session_done(struct sbx_session *session, struct sbx_err *err)
     bool gone = false;
     bool closed = (failed || session->run) && sbx_session_closed(session, &gone);
     if (failed && closed)
-        sbx_err_set(err, SBX_ERR_NOT_FOUND, SBX_SESSION_GONE);
+        sbx_session_gone(err);
     if (session->run)
         sbx_run_end(session, gone);
     if (!closed)
@@ -143,7 +148,7 @@ static struct sbx_link *attach(struct sbx_session *session, const char *containe
     if (!link) {
         *err = failure;
         if (failure.kind == SBX_ERR_NOT_FOUND)
-            sbx_err_set(err, SBX_ERR_NOT_FOUND, SBX_SESSION_GONE);
+            sbx_session_gone(err);
     }
     return link;
 }
@@ -167,7 +172,7 @@ int sbx_session_revive(struct sbx_session *session, const char *container, const
 {
     struct sbx_engine *engine = session->engine;
     if (sbx_session_closed(session, NULL)) /* that is why it stopped */
-        return sbx_err_set(err, SBX_ERR_NOT_FOUND, SBX_SESSION_GONE);
+        return sbx_session_gone(err);
     if (engine->notice)
         engine->notice("container started again", container, err->msg);
     if (sbx_agent_start(engine, container, image, err) < 0)

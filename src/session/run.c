@@ -123,7 +123,7 @@ int sbx_session_begin(struct sbx_session *session, struct sbx_err *err)
     session->run = true;
     /* A close that came before the containers has not removed them. */
     if (rc == 0 && sbx_session_closed(session, NULL))
-        rc = sbx_err_set(err, SBX_ERR_NOT_FOUND, SBX_SESSION_GONE);
+        rc = sbx_session_gone(err);
     return rc;
 }
 

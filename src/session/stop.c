@@ -94,6 +94,6 @@ int sbx_session_resume(struct sbx_session *session, struct sbx_err *err)
     session->link = session->helper = NULL;
     *err = failure;
     if (failure.kind == SBX_ERR_NOT_FOUND) /* removed meanwhile */
-        return sbx_err_set(err, SBX_ERR_NOT_FOUND, SBX_SESSION_GONE);
+        return sbx_session_gone(err);
     return sbx_err_wrap(err, "the stopped session cannot be started again");
 }

@@ -9,7 +9,7 @@
  * of the idle limit; the least is that part of a limit of a second. */
 #define SBX_STORE_TOUCH_MS    30000
 #define SBX_STORE_TOUCH_PART  20
-#define SBX_STORE_TOUCH_LEAST 50
+#define SBX_STORE_TOUCH_LEAST (1000 / SBX_STORE_TOUCH_PART)
 
 /* Contracts as in store.h unless said otherwise. */
 struct sbx_store_ops {

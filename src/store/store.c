@@ -112,7 +112,7 @@ int sbx_store_touch(struct sbx_store *store, const struct sbx_record *record, in
     if (record->idle_ms > 0 && record->idle_ms / SBX_STORE_TOUCH_PART < lazy)
         lazy = record->idle_ms / SBX_STORE_TOUCH_PART;
     if (read_ms > SBX_STORE_TOUCH_LEAST) /* the limit may be another by now */
-        return store->ops->touch(store, record->id, now, SBX_STORE_TOUCH_LEAST, err);
+        lazy = SBX_STORE_TOUCH_LEAST;
     /* The clock may have been set back: a time far ahead of it is as stale as one far behind. */
     if (age < lazy && age > -lazy)
         return 0;

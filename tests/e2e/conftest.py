@@ -6,8 +6,8 @@ import signal
 import pytest
 
 from leaks import leaks
+from relay import Relay
 from stack import Redis, Stack, base_environment, script
-from support import Relay
 
 STACKS = []
 OFFSETS = {}
@@ -67,14 +67,19 @@ def finish(stack):
     assert not bad, f"in the log of {stack.home}: {bad[:5]}"
 
 
-@pytest.fixture(scope="session")
-def stack(start_stack):
-    """The stack that most tests share: nothing is broken in it on purpose, so nothing may have died."""
-    stack = start_stack(REPLICA="e2e")
-    yield stack
+def finish_whole(stack):
+    """The same for one in which nothing is broken on purpose: nothing may have died either."""
     died = stack.events("process died")
     finish(stack)
     assert not died, died
+
+
+@pytest.fixture(scope="session")
+def stack(start_stack):
+    """The stack that most tests share."""
+    stack = start_stack(REPLICA="e2e")
+    yield stack
+    finish_whole(stack)
 
 
 @pytest.fixture

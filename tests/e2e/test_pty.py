@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-from conftest import finish
+from conftest import finish_whole
 from exec_kit import Exec, wait_for
 from support import BUSYBOX, eventually
 
@@ -13,9 +13,7 @@ def stack(start_stack):
     """A follower that stands still has the session's lock for longer than others wait by default: here they wait for it."""
     stack = start_stack(SESSION_LOCK_WAIT_SECONDS="30")
     yield stack
-    died = stack.events("process died")
-    finish(stack)
-    assert not died, died
+    finish_whole(stack)
 
 
 class Terminal:

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from conftest import finish
+from conftest import finish_whole
 from exec_kit import Exec, Follower, wait_for
 from stack import Call
 from support import BUSYBOX, HELD, MIB, Background, eventually, is_held, let_go, rss_anon, tar
@@ -22,9 +22,7 @@ def stack(start_stack):
     """A follower that stands still has the session's lock for longer than others wait by default: here they wait for it."""
     stack = start_stack(**PATIENT)
     yield stack
-    died = stack.events("process died")
-    finish(stack)
-    assert not died, died
+    finish_whole(stack)
 
 
 def lines(n):
