@@ -11,7 +11,7 @@ class Relay:
         self.target, self.path = target, path
         self.hanging = False
         self.connections = []
-        self.wanted = None
+        self.wanted = self.kept = None
         self.reached = threading.Event()
         self.free = threading.Event()
         self.open()
@@ -43,12 +43,13 @@ class Relay:
             threading.Thread(target=self.pump, args=(server, client, self.wait, keeping), daemon=True).start()
 
     def keep_back(self, text):
-        """Keep back the answer to the next request with this text; reached is set when it has come."""
+        """Keep back the answer to the next request with this text; reached is set when it has come, and kept holds it."""
         self.wanted = text
 
     def watch(self, data, keeping):
         if self.wanted and self.wanted in data:
             self.wanted = None
+            self.kept = data
             keeping.set()
             self.reached.set()
 

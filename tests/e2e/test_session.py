@@ -1,13 +1,14 @@
 """Create and delete: what a session is, where it is found, what it is made of."""
 import hashlib
 import pathlib
+import re
 import time
 import uuid
 
 import pytest
 
 from stack import Call, Session, binary
-from support import BUSYBOX, DEBIAN, GONE, GVISOR, MIB, Background, eventually
+from support import BUSYBOX, DEBIAN, GONE, GVISOR, MIB, Background, Docker, eventually
 
 pytestmark = pytest.mark.core
 BODY = ["body"]
@@ -366,24 +367,29 @@ def test_a_create_whose_client_leaves_does_not_leave_a_session(stack):
     eventually(lambda: not made())
 
 
-@pytest.mark.parametrize("patch", [False, True])
-def test_an_agent_whose_installation_is_taken_away_is_installed_again(relay, make_stack, tmp_path, patch):
-    agent = tmp_path / "agent"  # one that this dockerd does not have yet
+@pytest.fixture
+def new_agent(docker_host, tmp_path):
+    """An agent that this dockerd does not have yet. Before make_stack: its volume goes when its stacks are gone."""
+    agent = tmp_path / "agent"
     agent.write_bytes(pathlib.Path(binary()).with_name("sandboxd-agent").read_bytes() + uuid.uuid4().bytes)
-    stack = make_stack(docker_host=f"unix://{relay.path}", AGENT=agent, MIN_WORKERS=2)
+    yield agent
+    volume = f"sandboxd-agent-{hashlib.sha256(agent.read_bytes()).hexdigest()[:16]}"
+    eventually(lambda: Docker(docker_host).command("volume", "rm", "-f", volume, check=False).returncode == 0)
+
+
+@pytest.mark.parametrize("patch", [False, True])
+def test_an_agent_whose_installation_is_taken_away_is_installed_again(new_agent, relay, make_stack, patch):
+    stack = make_stack(docker_host=f"unix://{relay.path}", AGENT=new_agent, MIN_WORKERS=2)
     relay.keep_back(b"create?name=sandboxd-install-")
     creating = Background(stack.create, extract_patch=patch)
     try:
         assert relay.reached.wait(30)
-        label = f"sandboxd.instance={stack.instance}"
-        carriers = eventually(lambda: [c for c in stack.docker.containers(label) if c["Names"][0].startswith("/sandboxd-install-")])
-        for carrier in carriers:
-            stack.docker.remove(carrier["Id"])  # as docker container prune does
+        carrier = re.search(rb"name=([\w-]+)", relay.kept)[1].decode()
+        eventually(lambda: stack.docker.exists(carrier))  # later than dockerd lists it
+        stack.docker.remove(carrier)  # as docker container prune does
     finally:
         relay.free.set()
     session = creating.result()
     assert session.out("echo hi | tee f") == "hi"
     assert not patch or b"+hi" in session.cumulative()
     session.close()
-    volume = f"sandboxd-agent-{hashlib.sha256(agent.read_bytes()).hexdigest()[:16]}"
-    eventually(lambda: stack.docker.command("volume", "rm", volume, check=False).returncode == 0)
