@@ -30,7 +30,7 @@ have() {
 need_root() {
     [ "$(id -u)" -ne 0 ] || return 0
     have sudo || die "this needs root" "run it as root, or install sudo"
-    _keep=$(env | sed -n 's/^\(DAIV_SANDBOX_[A-Z0-9_]*\|SANDBOXD_[A-Z0-9_]*\|DOCKER_HOST\|VARIANT\|[a-zA-Z]*_proxy\|[A-Z]*_PROXY\)=.*/\1/p' |
+    _keep=$(env | sed -n 's/^\(\(DAIV_SANDBOX\|SANDBOXD\|SBX\)_[A-Z0-9_]*\|DOCKER_HOST\|VARIANT\|[a-zA-Z]*_proxy\|[A-Z]*_PROXY\)=.*/\1/p' |
         tr '\n' ',')
     exec sudo ${_keep:+--preserve-env="${_keep%,}"} "$0" "$@"
 }

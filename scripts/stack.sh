@@ -40,9 +40,9 @@ lock_stack() {
     flock -w 120 9 || die "another start, stop or reload of $home takes too long"
 }
 
-# setting NAME: its value as written in the configuration file.
+# setting NAME [FILE]: its value as written in the configuration file, or in another of that form.
 setting() {
-    sed -n "s/^$1=//p" "$config" 2>/dev/null | tail -n 1 | sed 's/^"\(.*\)"$/\1/'
+    sed -n "s/^$1=//p" "${2:-$config}" 2>/dev/null | tail -n 1 | sed 's/^"\(.*\)"$/\1/'
 }
 
 # The program with an environment that holds no setting: those are in the configuration file, which only root can read.
@@ -156,16 +156,20 @@ stop_process() {
     fi
 }
 
-# No new requests, then the running ones come to their end, then both are gone.
+# How long sandboxd may take to stop: what it lets running requests take, and then some to end what is left.
+stop_seconds() {
+    _drain=$(setting DAIV_SANDBOX_DRAIN_SECONDS | sed 's/[^0-9].*//')
+    echo $((${_drain:-30} + 30))
+}
+
+# New requests are refused with a 503 while the running ones come to their end; then nginx has nothing left to say.
 stop_stack() {
     _nginx=$(nginx_pid)
     _sandboxd=$(sandboxd_pid)
-    _deadline=${SANDBOXD_DOWN_TIMEOUT:-60}
+    [ -z "$_sandboxd" ] || stop_process "$_sandboxd" "${SANDBOXD_DOWN_TIMEOUT:-$(stop_seconds)}" sandboxd
     if [ -n "$_nginx" ]; then
         kill -QUIT "$_nginx" 2>/dev/null || :
-        wait_gone "$_nginx" 1 || :
+        wait_gone "$_nginx" 2 || stop_process "$_nginx" 5 nginx
     fi
-    [ -z "$_sandboxd" ] || stop_process "$_sandboxd" "$_deadline" sandboxd
-    if [ -n "$_nginx" ] && ! wait_gone "$_nginx" 2; then stop_process "$_nginx" 5 nginx; fi
     rm -f "$sandboxd_pidfile" "$nginx_pidfile"
 }

@@ -298,8 +298,8 @@ class Docker:
     def remove(self, container):
         self.http.delete(f"/containers/{container}", params={"force": "1", "v": "1"}).raise_for_status()
 
-    def command(self, *args, check=True):
+    def command(self, *args, check=True, stdin=None):
         """The command line client."""
-        done = subprocess.run(["docker", "-H", self.host, *args], capture_output=True, text=True, timeout=120)
+        done = subprocess.run(["docker", "-H", self.host, *args], stdin=stdin, capture_output=True, text=True, timeout=120)
         assert not check or done.returncode == 0, f"docker {args}: {done.stderr}"
         return done

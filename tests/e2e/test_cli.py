@@ -1,14 +1,16 @@
 """The command line: sandboxd's options, bad settings, and the scripts around it."""
 import os
 import pathlib
+import pwd
 import re
+import socket
 import subprocess
 import tempfile
 
 import pytest
 
-from stack import base_environment, binary, free_port, script
-from support import ROOT, eventually
+from stack import Stack, base_environment, binary, free_port, script
+from support import BUSYBOX, ROOT, eventually
 
 MASK = "********"
 
@@ -163,6 +165,18 @@ def test_a_reload_with_a_bad_setting_changes_nothing(stack):
     assert stack.http.post("/session/", json={}).status_code == 422
 
 
+@pytest.mark.parametrize("setting, value", [("PORT", "{}"), ("METRICS_LISTEN", "127.0.0.1:{}")])
+def test_a_reload_to_a_port_that_is_taken_changes_nothing(stack, setting, value):
+    config = pathlib.Path(stack.home, "sandboxd.env")
+    before = config.read_bytes()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = stack.reload(check=False, **{setting: value.format(port)}, API_KEY="other")
+    assert done.returncode != 0 and f"port {port} is taken" in done.stderr
+    assert config.read_bytes() == before
+    assert stack.http.post("/session/", json={}).status_code == 422
+
+
 def test_a_bad_file_at_sighup_keeps_the_old_settings(stack):
     import signal
     config = pathlib.Path(stack.home, "sandboxd.env")
@@ -176,6 +190,43 @@ def test_a_bad_file_at_sighup_keeps_the_old_settings(stack):
         config.write_bytes(before)
     assert stack.http.post("/session/", json={}).status_code == 422
     eventually(stack.healthy)  # not while dockerd takes its time
+
+
+@pytest.fixture
+def under_systemd(stack, tmp_path):
+    """under_systemd(NAME=value, …): the program as its unit starts it; what it tells systemd is to be read from .told."""
+    with tempfile.TemporaryDirectory(prefix="sbx-notify-") as where, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
+        told.bind(f"{where}/notify")
+        told.settimeout(30)
+        started = []
+
+        def start(**settings):
+            env = {**stack.env, "DAIV_SANDBOX_HOME": str(tmp_path), "NOTIFY_SOCKET": f"{where}/notify",
+                   **{f"DAIV_SANDBOX_{name}": value for name, value in settings.items()}}
+            started.append(subprocess.Popen([binary()], env=env, stdin=subprocess.DEVNULL))
+            assert told.recv(100) == b"READY=1"
+            return started[0]
+
+        start.told = told
+        yield start
+        for process in started:
+            process.terminate()
+            assert process.wait(30) == 0
+
+
+def test_systemd_is_told_how_long_a_stop_may_take(under_systemd):
+    under_systemd(DRAIN_SECONDS="300").terminate()
+    assert under_systemd.told.recv(100) == b"STOPPING=1\nEXTEND_TIMEOUT_USEC=320000000"
+
+
+def test_files_of_another_user_from_before_are_roots_again(under_systemd, tmp_path):
+    state = tmp_path / "state"
+    state.mkdir(0o700)
+    (state / "left").touch()
+    for path in state, state / "left":
+        os.chown(path, pwd.getpwnam("sandboxd").pw_uid, -1)
+    under_systemd()
+    assert {path.stat().st_uid for path in (state, *state.rglob("*"))} == {0}
 
 
 def test_down_of_what_does_not_run_is_no_error(stack, tmp_path):
@@ -199,24 +250,55 @@ def test_sessions_outlive_down_and_up_and_purge_removes_them(make_stack):
     assert kept.post(["true"]).status_code == 404
 
 
-def test_a_daemon_of_ours_stops_with_its_last_user_only():
+@pytest.fixture
+def dockerd():
+    """scripts/dockerd with a directory of its own: dockerd(command, user) gives what it prints, dockerd.env what it needs."""
     with tempfile.TemporaryDirectory(prefix="sbx-dockerd-", dir="/var/tmp") as where:
-        # a network of its own: a daemon without a bridge would take away that of the others
         env = {**base_environment(), "SANDBOXD_DOCKER_DIR": where, "SANDBOXD_DOCKER_OWN": "1",
                "SANDBOXD_DOCKERD_ARGS": "--bridge=none --iptables=false --ip6tables=false"}
         env.pop("DOCKER_HOST", None)
+        users = set()
 
-        def dockerd(*args):
-            done = subprocess.run(["unshare", "--net", str(ROOT / "scripts" / "dockerd"), *args], env=env, capture_output=True, text=True,
-                                  timeout=120, stdin=subprocess.DEVNULL)
+        def run(command, user):
+            users.add(user)
+            # a network of its own: a daemon without a bridge would take away that of the others
+            done = subprocess.run(["unshare", "--net", str(ROOT / "scripts" / "dockerd"), command, user], env=env, capture_output=True,
+                                  text=True, timeout=120, stdin=subprocess.DEVNULL)
             assert done.returncode == 0, done.stderr
             return done.stdout.strip()
 
-        try:
-            host = dockerd("start", "first")
-            assert dockerd("start", "second") == host == f"unix://{where}/docker.sock"
-            dockerd("stop", "second")
-            assert pathlib.Path(where, "docker.sock").is_socket()
-        finally:
-            dockerd("stop", "first")
-        assert not pathlib.Path(where, "docker.sock").exists()
+        run.env, run.socket = env, pathlib.Path(where, "docker.sock")
+        yield run
+        for user in users:
+            run("stop", user)
+        assert not run.socket.exists()
+
+
+def test_a_daemon_of_ours_stops_with_its_last_user_only(dockerd):
+    host = dockerd("start", "first")
+    assert dockerd("start", "second") == host == f"unix://{dockerd.socket}"
+    dockerd("stop", "second")
+    assert dockerd.socket.is_socket()
+    dockerd("stop", "first")
+    assert not dockerd.socket.exists()
+
+
+@pytest.mark.plain
+def test_sessions_outlive_a_daemon_of_ours_that_goes_down_with_its_last_stack(dockerd, stack):
+    own = Stack(f"unix://{dockerd.socket}", MIN_WORKERS=1, RUNTIME="runc")
+    own.env |= dockerd.env
+    user = f"stack-{own.home}"  # what scripts/up calls itself there
+    dockerd("start", user)
+    try:
+        with subprocess.Popen(["docker", "-H", stack.env["DOCKER_HOST"], "save", BUSYBOX], stdout=subprocess.PIPE) as saved:
+            own.docker.command("load", stdin=saved.stdout)
+        own.up()
+        session = own.create(BUSYBOX)
+        assert session.out("echo kept | tee file") == "kept"
+        own.down()
+        assert not dockerd.socket.exists()
+        dockerd("start", user)
+        own.up()
+        assert session.out("cat file") == "kept"
+    finally:
+        own.discard()
