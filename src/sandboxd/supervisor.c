@@ -9,11 +9,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define TICK_MS      250
-#define SHRINK_MS    5000 /* one idle worker too many leaves at most this often */
-#define TERM_MS      5000
-#define GROW_AT_ONCE 8
-#define REFUSE_AFTER 3 /* children in a row that died before they were ready */
+#define TICK_MS       250
+#define SHRINK_MS     5000 /* one idle worker too many leaves at most this often */
+#define TERM_MS       5000
+#define STOP_SPARE_MS 20000 /* what a stop may take beyond the drain */
+#define GROW_AT_ONCE  8
+#define REFUSE_AFTER  3 /* children in a row that died before they were ready */
 
 static void enter(struct sbx_master *master, enum sbx_master_state state)
 {
@@ -68,7 +69,10 @@ static void begin_stop(struct sbx_master *master)
     if (master->state != SBX_MASTER_NORMAL)
         return;
     sbx_log(SBX_LOG_INFO, "stopping", NULL);
-    sbx_notify("STOPPING=1");
+    char state[64]; /* systemd's own limit holds where it is longer */
+    snprintf(state, sizeof(state), "STOPPING=1\nEXTEND_TIMEOUT_USEC=%lld",
+             (long long)(master->config->drain_ms + STOP_SPARE_MS) * 1000);
+    sbx_notify(state);
     __atomic_store_n(&master->board->draining, true, __ATOMIC_RELEASE);
     enter(master, SBX_MASTER_FINISHING);
 }

@@ -72,14 +72,19 @@ int sbx_user_prepare(const struct sbx_config *config, struct sbx_err *err)
 {
     char path[512];
     unsigned group;
-    if (!config->user || geteuid() != 0)
+    if (geteuid() != 0)
         return 0;
+    sbx_home_path(config, "state", path, sizeof(path));
+    /* It may be another user's from before, and then closed to a root without capabilities. */
+    if (!config->user) {
+        (void)!give(AT_FDCWD, path, 0, 0, DEPTH_MAX);
+        return 0;
+    }
     const struct passwd *user = getpwnam(config->user);
     if (!user)
         return sbx_err_set(err, SBX_ERR_INVALID, "DAIV_SANDBOX_USER=%s: there is no such user", config->user);
     if (docker_group(config, &group, err) < 0)
         return -1;
-    sbx_home_path(config, "state", path, sizeof(path));
     if (give(AT_FDCWD, path, user->pw_uid, user->pw_gid, DEPTH_MAX) < 0)
         return sbx_err_sys(err, SBX_ERR_INTERNAL, errno, "cannot give %s to %s", path, config->user);
     return 0;
