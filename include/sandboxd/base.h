@@ -10,6 +10,7 @@
 #include "sandboxd/base/json.h"
 #include "sandboxd/base/log.h"
 #include "sandboxd/base/metrics.h"
+#include "sandboxd/base/proc.h"
 #include "sandboxd/base/spool.h"
 #include "sandboxd/base/stack.h"
 #include "sandboxd/base/trace.h"

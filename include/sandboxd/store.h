@@ -33,7 +33,7 @@ struct sbx_record {
     enum sbx_session_state state;
     char owner[64];     /* client name */
     char replica[64];   /* who makes or made it */
-    int64_t worker_pid; /* the process that makes it, while CREATING */
+    int64_t worker_pid; /* the process that makes it, while CREATING: its sbx_proc_self */
     char image[512];
     char container[65];
     char helper[65]; /* container of the patch helper */

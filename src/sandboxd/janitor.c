@@ -10,7 +10,6 @@
 #include "sandboxd/process.h"
 
 #define LEASE          "janitor"
-#define PROC_STAT_MAX  4096
 #define SECOND_LOOK_MS 3000 /* after half-made sessions were swept, or some were being closed */
 
 struct janitor {
@@ -23,24 +22,18 @@ struct janitor {
     struct sbx_pool_plan plan; /* of the last regular sweep */
 };
 
-/* Is a process still making its session? Ours are in the scoreboard; one of a master before us may be
- * finishing. */
-static bool alive(void *arg, int64_t pid)
+/* Is a process still making its session? One of ours, or of a master before us that is finishing. */
+static bool alive(void *arg, int64_t maker)
 {
-    struct janitor *janitor = arg;
-    if (sbx_scoreboard_has(janitor->process->board, (pid_t)pid))
-        return true;
-    char path[64];
-    snprintf(path, sizeof(path), "/proc/%lld/stat", (long long)pid);
-    SBX_AUTO_FREE char *text = NULL;
-    struct sbx_err ignored = SBX_ERR_INIT;
-    if (sbx_read_file(path, PROC_STAT_MAX, &text, NULL, &ignored) < 0)
-        return false;
-    /* "123 (sandboxd:worker) S …": a zombie has its name still, but makes nothing any more */
-    const char *name = strchr(text, '(');
-    const char *end = strrchr(text, ')');
-    return name && end && strncmp(name, "(sandboxd", strlen("(sandboxd")) == 0 && end[1] == ' ' &&
-           end[2] != 'Z';
+    const struct janitor *janitor = arg;
+    pid_t pid = sbx_proc_pid(maker);
+    bool ours = sbx_scoreboard_has(janitor->process->board, pid);
+    struct sbx_proc proc;
+    if (sbx_proc_look(pid, &proc) < 0)
+        return ours;  /* hidden from us; or dead, and its master is about to say so */
+    if (maker == pid) /* a record of a version that kept no more than this */
+        return ours || strncmp(proc.name, "sandboxd", strlen("sandboxd")) == 0;
+    return sbx_proc_id(pid, &proc) == maker;
 }
 
 static void tally(const char *what, int count, char text[16])

@@ -128,7 +128,7 @@ static int fill_record(struct making *making, struct sbx_err *err)
     snprintf(record->owner, sizeof(record->owner), "%s", options->owner);
     snprintf(record->replica, sizeof(record->replica), "%s", making->engine->config->replica);
     snprintf(record->image, sizeof(record->image), "%s", options->image);
-    record->worker_pid = getpid();
+    record->worker_pid = sbx_proc_self();
     record->extract_patch = options->extract_patch;
     record->ephemeral = options->ephemeral;
     record->created_ms = record->used_ms = sbx_wall_ms();

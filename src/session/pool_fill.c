@@ -21,7 +21,7 @@ static int begin(struct sbx_engine *engine, const struct sbx_session_options *op
     sbx_record_init(record);
     sbx_uuid4(record->id);
     record->state = SBX_SESSION_CREATING;
-    record->worker_pid = getpid();
+    record->worker_pid = sbx_proc_self();
     record->extract_patch = options->extract_patch;
     record->created_ms = record->used_ms = sbx_wall_ms();
     snprintf(record->replica, sizeof(record->replica), "%s", engine->config->replica);

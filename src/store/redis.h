@@ -125,7 +125,7 @@ void sbx_redis_unlock(struct sbx_store *store, struct sbx_lock *lock, bool gone)
 int sbx_redis_free_dead(struct sbx_store *store, struct sbx_err *err);
 
 /* "<pid>.<start time>" of a living process; -1 when there is none. */
-int sbx_redis_process(long pid, char *out, size_t size) SBX_MUST_CHECK;
+int sbx_redis_process(pid_t pid, char *out, size_t size) SBX_MUST_CHECK;
 
 /* The operations of redis_state.c, likewise. */
 int sbx_redis_set_ready(struct sbx_store *store, const struct sbx_record *record, struct sbx_err *err);

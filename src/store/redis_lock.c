@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "sandboxd/base/proc.h"
+
 /* How long a deleted session's fence is kept, for whoever still waits for its lock. */
 #define GONE_FENCE_MS "60000"
 
@@ -111,33 +113,19 @@ void sbx_redis_unlock(struct sbx_store *store, struct sbx_lock *lock, bool gone)
                &done, NULL);
 }
 
-/* Fields of /proc/<pid>/stat, from 1: the name in parentheses, when the process began. */
-#define FIELD_NAME  2
-#define FIELD_START 22
-
-/* The name before it may hold anything. */
-int sbx_redis_process(long pid, char *out, size_t size)
+int sbx_redis_process(pid_t pid, char *out, size_t size)
 {
-    char path[64];
-    snprintf(path, sizeof(path), "/proc/%ld/stat", pid);
-    SBX_AUTO_FREE char *text = NULL;
-    if (sbx_read_file(path, 4096, &text, NULL, NULL) < 0)
+    struct sbx_proc proc;
+    if (sbx_proc_look(pid, &proc) < 0)
         return -1;
-    char *rest = strrchr(text, ')');
-    const char *field = strsep(&rest, " ");
-    char state = rest ? rest[0] : 'Z';
-    for (int i = FIELD_NAME; rest && i < FIELD_START; i++)
-        field = strsep(&rest, " ");
-    if (!rest || state == 'Z' || state == 'X')
-        return -1;
-    snprintf(out, size, "%ld.%s", pid, field);
+    snprintf(out, size, "%d.%lld", (int)pid, (long long)proc.start);
     return 0;
 }
 
 static bool is_dead(const char *token)
 {
     char process[sizeof(((struct sbx_redis *)NULL)->process)];
-    if (sbx_redis_process(strtol(token, NULL, 10), process, sizeof(process)) < 0)
+    if (sbx_redis_process((pid_t)strtol(token, NULL, 10), process, sizeof(process)) < 0)
         return true;
     size_t n = strlen(process);
     return strncmp(token, process, n) != 0 || token[n] != '.';

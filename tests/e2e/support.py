@@ -133,6 +133,8 @@ def let_go(session):
 
 # --- processes ---
 
+PID_MASK = (1 << 22) - 1  # of the number by which the store knows a process; above it is when the process began
+
 
 def proc_text(pid, name):
     try:

@@ -1,10 +1,13 @@
 """The janitor: takes what nobody owns any more, says why, and leaves alone what is in use."""
+import contextlib
 import os
 import re
+import signal
+import sqlite3
 
 import pytest
 
-from support import BUSYBOX, DEBIAN, GONE, eventually, in_parallel
+from support import BUSYBOX, DEBIAN, GONE, PID_MASK, eventually, in_parallel
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +60,22 @@ def test_what_live_requests_make_is_never_swept(sweeping):
              if re.search(r"event=swept ", line) and 'detail="closing session"' not in line]
     assert not [line for line in swept if any(sid in line for sid in ids)], swept
     eventually(lambda: not sweeping.docker.containers(f"sandboxd.instance={sweeping.instance}"))
+
+
+def test_a_half_made_session_is_swept_when_its_makers_pid_is_another_processs_by_now(make_stack):
+    """So it is in a container that is killed and started again: its processes have the pids of those before."""
+    stack = make_stack(MIN_WORKERS=1, SWEEP_SECONDS="0.3")
+    session = stack.create(BUSYBOX)
+    before = stack.children("worker")
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)
+    another = eventually(lambda: [pid for pid in stack.children("worker") if pid not in before])[0]
+    with contextlib.closing(sqlite3.connect(f"{stack.home}/state/sessions.db", timeout=20)) as db, db:
+        (maker,), = db.execute("SELECT worker_pid FROM sessions WHERE id = ?", (session.id,)).fetchall()
+        assert maker & PID_MASK in before
+        db.execute("UPDATE sessions SET state = 1, worker_pid = ? WHERE id = ?", (maker & ~PID_MASK | another, session.id))
+    eventually(lambda: stack.events("swept", subject=session.id, detail='"half-made session"'), what="the sweep of the session")
+    eventually(lambda: not stack.docker.exists(session.container))
 
 
 def test_foreign_objects_survive_a_load_of_sessions(sweeping):

@@ -10,7 +10,7 @@ import pytest
 
 from conftest import finish
 from stack import Session, free_port, script
-from support import BUSYBOX, DEBIAN, Background, Docker, eventually, in_parallel, tar
+from support import BUSYBOX, DEBIAN, PID_MASK, Background, Docker, eventually, in_parallel, tar
 
 POOL = f"{DEBIAN}=2,{DEBIAN}=2;patch"
 
@@ -181,7 +181,7 @@ def test_a_janitor_killed_while_it_fills_leaves_nothing(make_stack):
 def claimed_by(stack, sid):
     """The worker that is making a session of an entry, by the store's account."""
     rows = stored(stack, "SELECT worker_pid FROM sessions WHERE id = ? AND state = 1", sid)
-    return rows and rows[0][0]
+    return rows and rows[0][0] & PID_MASK
 
 
 def create_with_key(stack, key):
