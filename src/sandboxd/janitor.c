@@ -94,7 +94,8 @@ static bool sweep(struct janitor *janitor, bool everything)
 
 enum why { TOLD_TO_LEAVE, TIME_FOR_A_SWEEP, WORKER_DIED, POOL_CLAIMED };
 
-/* Wait for one of them. Reports are sent in between, a short time at most without looking here again. */
+/* Wait for one of them. Reports are sent in between, a short time at most without looking here again. Neither
+ * these nor sweeps are put off by claims that never cease. */
 static enum why wait_for_work(struct janitor *janitor, int64_t sweep_ms)
 {
     for (;;) {
@@ -110,6 +111,10 @@ static enum why wait_for_work(struct janitor *janitor, int64_t sweep_ms)
         if (sbx_wait_poll(NULL, fds, SBX_ARRAY_LEN(fds), left < 0 ? 0 : (int)left, &err) < 0 ||
             fds[0].revents || fds[1].revents)
             return TOLD_TO_LEAVE;
+        if (janitor->courier)
+            sbx_courier_work(janitor->courier);
+        if (sbx_now_ms() >= sweep_ms)
+            return TIME_FOR_A_SWEEP;
         if (fds[2].revents) {
             uint64_t count;
             (void)!read(janitor->process->janitor_fd, &count, sizeof(count));
@@ -120,10 +125,6 @@ static enum why wait_for_work(struct janitor *janitor, int64_t sweep_ms)
             (void)!read(janitor->process->pool_fd, &count, sizeof(count));
             return POOL_CLAIMED;
         }
-        if (sbx_now_ms() >= sweep_ms)
-            return TIME_FOR_A_SWEEP;
-        if (janitor->courier)
-            sbx_courier_work(janitor->courier);
     }
 }
 
@@ -165,7 +166,7 @@ int sbx_janitor_main(struct sbx_process *process)
         if (again && next > sbx_now_ms() + SECOND_LOOK_MS)
             next = sbx_now_ms() + SECOND_LOOK_MS;
         if ((process->config->warm_pool || regular) &&
-            sbx_janitor_pool(&janitor.parts.engine, &janitor.signals, process, &janitor.plan, regular))
+            sbx_janitor_pool(&janitor.parts.engine, &janitor.signals, process, &janitor.plan, regular, next))
             sbx_wake(process->pool_fd);
         sbx_slot_set(process->slot, SBX_ACTIVITY_IDLE);
         why = wait_for_work(&janitor, next);

@@ -3,13 +3,15 @@
 
 #include "sandboxd/process.h"
 
-/* Is anything else to be done? Entries are made one by one, and the janitor's other work comes first. */
-static bool wanted_elsewhere(const struct sbx_signals *signals, const struct sbx_process *process)
+/* Is anything else to be done, from until_ms on a sweep? Entries are made one by one, and the janitor's other
+ * work comes first. */
+static bool wanted_elsewhere(const struct sbx_signals *signals, const struct sbx_process *process,
+                             int64_t until_ms)
 {
     struct pollfd fds[] = {{.fd = signals->quit_fd, .events = POLLIN},
                            {.fd = signals->term_fd, .events = POLLIN},
                            {.fd = process->janitor_fd, .events = POLLIN}};
-    return poll(fds, SBX_ARRAY_LEN(fds), 0) > 0;
+    return sbx_now_ms() >= until_ms || poll(fds, SBX_ARRAY_LEN(fds), 0) > 0;
 }
 
 /* Entries that the new plan has no place for go before others are made: it says how many there may be. */
@@ -23,14 +25,15 @@ static int look_after(struct sbx_engine *engine, struct sbx_pool_plan *plan, str
 }
 
 bool sbx_janitor_pool(struct sbx_engine *engine, const struct sbx_signals *signals,
-                      const struct sbx_process *process, struct sbx_pool_plan *plan, bool look)
+                      const struct sbx_process *process, struct sbx_pool_plan *plan, bool look,
+                      int64_t until_ms)
 {
     struct sbx_err err = SBX_ERR_INIT;
     int rc = look ? look_after(engine, plan, &err) : 0;
     if (rc == 0) {
         do
             rc = sbx_pool_fill(engine, plan, &err);
-        while (rc == 1 && !wanted_elsewhere(signals, process));
+        while (rc == 1 && !wanted_elsewhere(signals, process, until_ms));
     }
     if (rc < 0 && err.kind != SBX_ERR_CANCELLED)
         sbx_log_err(SBX_LOG_WARNING, "warm pool not filled", &err);

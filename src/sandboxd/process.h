@@ -35,10 +35,12 @@ int sbx_worker_main(struct sbx_process *process);
 int sbx_janitor_main(struct sbx_process *process);
 
 /* Keep the warm pool: fill it, with `look` after making the plan anew and removing what is not fit for use.
- * True when it was broken off for other work. */
+ * True when it was broken off for other work, which there is from until_ms (monotonic) on; never before one
+ * entry was made. */
 struct sbx_signals;
 bool sbx_janitor_pool(struct sbx_engine *engine, const struct sbx_signals *signals,
-                      const struct sbx_process *process, struct sbx_pool_plan *plan, bool look);
+                      const struct sbx_process *process, struct sbx_pool_plan *plan, bool look,
+                      int64_t until_ms);
 
 /* Exit code of a process that could not start (bad settings, no store): its master backs off. */
 #define SBX_EXIT_NOT_READY 3

@@ -178,6 +178,15 @@ def test_a_janitor_killed_while_it_fills_leaves_nothing(make_stack):
     eventually(lambda: len(stack.docker.containers(f"sandboxd.instance={stack.instance}")) == 6, 20)
 
 
+def test_sweeps_are_not_put_off_until_the_pool_is_full(make_stack):
+    stack = make_stack(WARM_POOL=f"{BUSYBOX}=60", SWEEP_SECONDS="0.3", ORPHAN_GRACE_SECONDS="0", MIN_WORKERS=1)
+    session = stack.create()
+    stack.docker.remove(session.container)
+    eventually(lambda: stack.events("swept", subject=session.id, detail='"its container is gone"'), 60)
+    assert waiting(stack) < 60
+    eventually(lambda: waiting(stack) > 5, 60, "the pool to be filled between sweeps")
+
+
 def claimed_by(stack, sid):
     """The worker that is making a session of an entry, by the store's account."""
     rows = stored(stack, "SELECT worker_pid FROM sessions WHERE id = ? AND state = 1", sid)
