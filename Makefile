@@ -82,7 +82,8 @@ $(B)/unit/%: $(B)/tests/unit/%.o $(UNITHELP) $(SUPPORT) $(B)/libsandboxd.a
 	$(Q)$(CC) $(CFLAGS) $(LINKFLAGS) -o $@ $^ $(DEPLIBS) -lcmocka
 
 # the processes are no library either
-$(B)/unit/test_admission: $(B)/obj/sandboxd/admission.o
+$(B)/unit/test_admission: $(B)/obj/sandboxd/admission.o $(B)/obj/sandboxd/scoreboard.o
+$(B)/unit/test_relieve: $(B)/obj/sandboxd/relieve.o $(B)/obj/sandboxd/scoreboard.o
 
 units: all $(UNITBIN)
 

@@ -109,11 +109,11 @@ const struct sbx_setting sbx_settings[] = {
      .description = "Name of this replica; each has its own."},
     {NAME("AGENT"), TEXT, FIELD(agent), .otherwise = "beside the program, else in libexec",
      .allowed = "a path", .description = "The agent's binary."},
-    {NAME("MIN_WORKERS"), INT(1, 512), FIELD(min_workers), .initial = "4",
+    {NAME("MIN_WORKERS"), INT(1, SBX_WORKERS_MAX), FIELD(min_workers), .initial = "4",
      .description = "Workers kept ready."},
-    {NAME("MAX_WORKERS"), INT(1, 512), FIELD(max_workers), .initial = "64",
+    {NAME("MAX_WORKERS"), INT(1, SBX_WORKERS_MAX), FIELD(max_workers), .initial = "64",
      .description = "Most workers, each serving one request; not below the workers kept ready."},
-    {NAME("CONTROL_WORKERS"), INT(1, 16), FIELD(control_workers), .initial = "3",
+    {NAME("CONTROL_WORKERS"), INT(1, SBX_CONTROL_WORKERS_MAX), FIELD(control_workers), .initial = "3",
      .description =
          "Workers that answer health, version and metrics, whatever the others do; all but one of them "
          "also close sessions and end commands while the others are busy."},

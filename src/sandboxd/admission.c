@@ -15,7 +15,7 @@ static uint64_t hash_name(const char *name)
 static bool has_room(const struct sbx_scoreboard *board, uint64_t client, int64_t most)
 {
     int64_t count = 0;
-    for (size_t i = 0; i < SBX_SLOTS; i++) {
+    for (size_t i = 0, used = sbx_scoreboard_used(board); i < used; i++) {
         const struct sbx_slot *slot = &board->slots[i];
         count += slot->pid > 0 && __atomic_load_n(&slot->client, __ATOMIC_SEQ_CST) == client;
     }

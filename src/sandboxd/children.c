@@ -91,7 +91,7 @@ void sbx_children_spawn(struct sbx_master *master, enum sbx_role role)
 {
     if (sbx_now_ms() < master->spawn_after_ms)
         return;
-    struct sbx_slot *slot = find_slot(master, 0);
+    struct sbx_slot *slot = sbx_scoreboard_take(master->board);
     if (!slot)
         return;
     *slot = (struct sbx_slot){.role = role,

@@ -23,6 +23,23 @@ struct sbx_scoreboard *sbx_scoreboard_new(struct sbx_err *err)
     return board;
 }
 
+struct sbx_slot *sbx_scoreboard_take(struct sbx_scoreboard *board)
+{
+    for (uint32_t i = 0; i < SBX_SLOTS; i++) {
+        if (board->slots[i].pid != 0)
+            continue;
+        if (i >= board->used)
+            __atomic_store_n(&board->used, i + 1, __ATOMIC_SEQ_CST);
+        return &board->slots[i];
+    }
+    return NULL;
+}
+
+size_t sbx_scoreboard_used(const struct sbx_scoreboard *board)
+{
+    return __atomic_load_n(&board->used, __ATOMIC_SEQ_CST);
+}
+
 void sbx_slot_set(struct sbx_slot *slot, enum sbx_activity activity)
 {
     slot->since_ms = sbx_now_ms();
@@ -32,7 +49,7 @@ void sbx_slot_set(struct sbx_slot *slot, enum sbx_activity activity)
 int sbx_scoreboard_count(const struct sbx_scoreboard *board, enum sbx_role role, enum sbx_activity activity)
 {
     int count = 0;
-    for (size_t i = 0; i < SBX_SLOTS; i++) {
+    for (size_t i = 0, used = sbx_scoreboard_used(board); i < used; i++) {
         const struct sbx_slot *slot = &board->slots[i];
         count += slot->pid > 0 && slot->role == role && !slot->told_to_leave &&
                  __atomic_load_n(&slot->activity, __ATOMIC_ACQUIRE) == activity;
@@ -43,7 +60,7 @@ int sbx_scoreboard_count(const struct sbx_scoreboard *board, enum sbx_role role,
 int sbx_scoreboard_streams(const struct sbx_scoreboard *board)
 {
     int count = 0;
-    for (size_t i = 0; i < SBX_SLOTS; i++) {
+    for (size_t i = 0, used = sbx_scoreboard_used(board); i < used; i++) {
         const struct sbx_slot *slot = &board->slots[i];
         count += slot->pid > 0 && __atomic_load_n(&slot->streaming, __ATOMIC_SEQ_CST);
     }
@@ -52,7 +69,7 @@ int sbx_scoreboard_streams(const struct sbx_scoreboard *board)
 
 bool sbx_scoreboard_has(const struct sbx_scoreboard *board, pid_t pid)
 {
-    for (size_t i = 0; i < SBX_SLOTS; i++) {
+    for (size_t i = 0, used = sbx_scoreboard_used(board); i < used; i++) {
         if (board->slots[i].pid == pid)
             return true;
     }

@@ -12,8 +12,9 @@
 
 #include "sandboxd/base.h"
 
-#define SBX_SLOTS                                                                                            \
-    544 /* 512 workers at most, 16 control workers, a janitor, and room for two generations' overlap */
+/* Two generations of workers, control workers and a janitor, the most that there can be of each, and some of
+ * one before that are still busy. */
+#define SBX_SLOTS (2 * (SBX_WORKERS_MAX + SBX_CONTROL_WORKERS_MAX + 1) + 30)
 
 enum sbx_role { SBX_ROLE_NONE, SBX_ROLE_WORKER, SBX_ROLE_CONTROL, SBX_ROLE_JANITOR };
 
@@ -61,12 +62,20 @@ struct sbx_scoreboard {
     int64_t started_ms;       /* monotonic */
     bool draining;            /* the service is stopping: new work is refused */
     uint64_t reports_dropped; /* lost on their way to Sentry; any process adds, atomically */
+    uint32_t used;            /* how many slots were ever taken, from the first: the master's */
     struct sbx_slot slots[SBX_SLOTS];
     struct sbx_rate rates[SBX_RATES];
 };
 
 /* A memory file, zeroed, mapped and kept open; NULL with an error. Lives as long as the process. */
 struct sbx_scoreboard *sbx_scoreboard_new(struct sbx_err *err) SBX_MUST_CHECK;
+
+/* The first free slot, NULL when there is none. For the master, who then fills it in and forks. */
+struct sbx_slot *sbx_scoreboard_take(struct sbx_scoreboard *board);
+
+/* How many slots, from the first, may have a process: every request looks through these, and no process that
+ * began before is missed. */
+size_t sbx_scoreboard_used(const struct sbx_scoreboard *board);
 
 /* The process's own: a new activity with its time. */
 void sbx_slot_set(struct sbx_slot *slot, enum sbx_activity activity);

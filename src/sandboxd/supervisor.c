@@ -106,24 +106,16 @@ static int wanted(const struct sbx_master *master, enum sbx_role role)
     return want < config->max_workers ? want : (int)config->max_workers;
 }
 
-/* Older generations leave when the new one can take over. */
-static void relieve(struct sbx_master *master, enum sbx_role role)
+/* How many more it should have. */
+static int missing(const struct sbx_master *master, enum sbx_role role)
 {
-    if (sbx_children_count(master, role, false) == 0)
-        return;
-    int ready = 0;
-    for (size_t i = 0; i < SBX_SLOTS; i++) {
-        const struct sbx_slot *slot = &master->board->slots[i];
-        ready += slot->pid > 0 && slot->role == role && slot->generation == master->generation &&
-                 slot->activity != SBX_ACTIVITY_STARTING;
-    }
-    int enough = role == SBX_ROLE_WORKER ? (int)master->config->min_workers : wanted(master, role);
-    for (size_t i = 0; ready >= enough && i < SBX_SLOTS; i++) {
-        struct sbx_slot *slot = &master->board->slots[i];
-        if (slot->pid > 0 && slot->role == role && slot->generation != master->generation &&
-            !slot->told_to_leave)
-            sbx_children_dismiss(slot);
-    }
+    return wanted(master, role) - sbx_children_count(master, role, true);
+}
+
+/* How many of it can take over from older ones. */
+static int enough(const struct sbx_master *master, enum sbx_role role)
+{
+    return role == SBX_ROLE_WORKER ? (int)master->config->min_workers : wanted(master, role);
 }
 
 /* One idle worker beyond the minimum, and beyond one in reserve, leaves now and then. */
@@ -158,12 +150,14 @@ static void announce(struct sbx_master *master)
 
 static void keep_up(struct sbx_master *master)
 {
-    static const enum sbx_role ROLES[] = {SBX_ROLE_CONTROL, SBX_ROLE_WORKER, SBX_ROLE_JANITOR};
+    /* workers last: of a few slots they would leave the others none */
+    static const enum sbx_role ROLES[] = {SBX_ROLE_CONTROL, SBX_ROLE_JANITOR, SBX_ROLE_WORKER};
     for (size_t r = 0; r < SBX_ARRAY_LEN(ROLES); r++) {
-        int missing = wanted(master, ROLES[r]) - sbx_children_count(master, ROLES[r], true);
-        while (missing-- > 0)
-            sbx_children_spawn(master, ROLES[r]);
-        relieve(master, ROLES[r]);
+        enum sbx_role role = ROLES[r];
+        for (int left = missing(master, role); left > 0; left--)
+            sbx_children_spawn(master, role);
+        if (sbx_children_count(master, role, false) > 0)
+            sbx_relieve(master, role, enough(master, role), missing(master, role));
     }
     shrink(master);
     announce(master);

@@ -69,4 +69,10 @@ void sbx_children_dismiss(struct sbx_slot *slot);
 int sbx_children_count(const struct sbx_master *master, enum sbx_role role, bool current);
 bool sbx_children_any(const struct sbx_master *master);
 
+/* relieve.c */
+
+/* Tell older generations of a role to leave: all of them when enough of the current one are ready to take
+ * over, else, when so many of it are missing and no slot is free for them, a few that make room. */
+void sbx_relieve(struct sbx_master *master, enum sbx_role role, int enough, int missing);
+
 #endif

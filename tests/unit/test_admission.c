@@ -22,7 +22,7 @@ static int setup(void **state)
     f->board = calloc(1, sizeof(*f->board));
     f->now = 5 * SECOND;
     for (size_t i = 0; i < SBX_SLOTS; i++)
-        f->board->slots[i].pid = (pid_t)(i + 1);
+        sbx_scoreboard_take(f->board)->pid = (pid_t)(i + 1);
     *state = f;
     return 0;
 }

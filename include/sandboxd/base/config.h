@@ -15,6 +15,10 @@
 #include "sandboxd/base/clients.h"
 #include "sandboxd/base/err.h"
 
+/* The most that the settings allow. */
+#define SBX_WORKERS_MAX         512
+#define SBX_CONTROL_WORKERS_MAX 16
+
 /* Strings are owned by the config. Optional strings are NULL when unset. Times are kept in milliseconds. */
 struct sbx_config {
     /* the seed's settings */
