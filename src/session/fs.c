@@ -88,7 +88,7 @@ int sbx_session_fs(struct sbx_session *session, const struct sbx_fs *fs,
     struct operation op = {.result = ret, .on_field = on_field, .arg = arg};
     struct sbx_shield shield;
     *ret = (struct sbx_fs_result){.code = SBX_FS_OK};
-    if (fs->changes && !session->record.extract_patch && sbx_template_drop(session, err) < 0)
+    if (fs->changes && sbx_template_drop(session, err) < 0)
         return -1;
     sbx_fields_init(&op.fields, take_field, &op);
     /* A change is not left half-way because its client is. */

@@ -358,6 +358,20 @@ def test_posted_files_are_what_later_runs_start_from(ephemeral):
     assert ephemeral.out("cat posted d/other") == "second other"
 
 
+def test_changes_beside_repo_are_what_later_runs_start_from(ephemeral):
+    """With patches /repo is a volume, and the rest is not."""
+    def change(operation, **body):
+        answer = ephemeral.stack.http.post(f"{ephemeral.path}fs/{operation}/", json=body).json()
+        assert answer["error"] is None, answer
+
+    assert ephemeral.out("ls -A /skills") == ""
+    change("write", path="/skills/s", content=base64.b64encode(b"skill").decode())
+    assert ephemeral.stack.http.put(f"{ephemeral.path}files/skills/t", content=b"put").status_code == 201
+    assert ephemeral.out("cat /skills/*") == "skillput"
+    change("delete", path="/skills/s")
+    assert ephemeral.out("ls -A /skills") == "t"
+
+
 def test_a_seed_after_a_run_is_what_later_runs_start_from(ephemeral):
     assert ephemeral.out("ls -A /repo /skills") == "/repo:\n\n/skills:"
     ephemeral.seeded(repo=tar(SEED), skills=tar({"s": b"skill"}))
