@@ -249,6 +249,9 @@ struct sbx_link *sbx_link_open(struct sbx_engine *engine, const char *container,
                                struct sbx_err *err) SBX_MUST_CHECK;
 void sbx_link_close(struct sbx_link *link);
 
+/* Did a command fail because the agent has not ended it in time? NULL: no. */
+bool sbx_link_late(const struct sbx_link *link);
+
 /* Wait for the agent's answer to HELLO. Not needed before an exec: both may be on their way together. */
 int sbx_link_greet(struct sbx_link *link, struct sbx_err *err) SBX_MUST_CHECK;
 

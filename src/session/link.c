@@ -58,6 +58,11 @@ void sbx_link_close(struct sbx_link *link)
     free(link);
 }
 
+bool sbx_link_late(const struct sbx_link *link)
+{
+    return link && link->late;
+}
+
 uint32_t sbx_link_stream(struct sbx_link *link)
 {
     return ++link->last_stream;

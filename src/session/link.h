@@ -23,6 +23,7 @@ struct sbx_link {
     int64_t look_ms;  /* while not greeted: when to look whether the container runs at all */
     bool more;        /* whoever pumps has more to queue as soon as the queue is short */
     bool greeted;     /* HELLO_ACK with our nonce has come */
+    bool late;        /* see sbx_link_late */
     int64_t heard_ms; /* last bytes from the agent */
     int64_t pinged_ms;
     int64_t asked_ms; /* first ping since then */

@@ -4,8 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* How long after its timeout a command may take to be over before the agent counts as broken. */
+/* How long after its timeout a command may take to be over before the agent counts as broken, and how long
+ * is read then of what it has sent meanwhile: this process may itself have stood still. */
 #define AGENT_LATE_MS 15000
+#define LAST_LOOK_MS  1000
 
 #define CREDIT_STEP (SBX_WIRE_WINDOW / 4)
 #define STDIN_PIECE (8 * SBX_PAYLOAD_MAX) /* queued at once, and read at once from a spool */
@@ -19,6 +21,8 @@ struct running {
     size_t stdin_credit;
     bool stdin_closed;
     size_t uncredited; /* output consumed and not yet told to the agent */
+    int64_t late_ms;   /* when it should be over; 0: it may run for ever */
+    bool last_look;
 };
 
 /* -1: it has none. */
@@ -195,8 +199,11 @@ static int take_output(struct running *run, const struct sbx_frame *frame,
 {
     if (frame->len < 1)
         return 0;
+    int64_t begun = sbx_now_ms();
     if (on_output(arg, frame->payload[0], frame->payload + 1, frame->len - 1, err) < 0)
         return -1;
+    if (run->late_ms)
+        run->late_ms += sbx_now_ms() - begun; /* not the agent's time: a client may take its own */
     run->uncredited += frame->len;
     if (run->uncredited < CREDIT_STEP)
         return 0;
@@ -237,6 +244,21 @@ static int take_frames(struct running *run,
     return got;
 }
 
+/* Milliseconds in which it should be over; -1: it may run for ever; 0: it is late, and nothing was left to
+ * read. */
+static int time_left(struct running *run)
+{
+    if (!run->late_ms)
+        return -1;
+    int64_t left = run->late_ms - sbx_now_ms();
+    if (left <= 0 && !run->last_look) {
+        run->last_look = true;
+        run->late_ms += LAST_LOOK_MS - left;
+        left = LAST_LOOK_MS;
+    }
+    return left > 0 ? (int)left : 0;
+}
+
 int sbx_link_exec(struct sbx_link *link, const struct sbx_exec_spec *spec,
                   int (*on_output)(void *, int, const void *, size_t, struct sbx_err *), void *arg,
                   struct sbx_exec_result *ret, struct sbx_err *err)
@@ -249,20 +271,22 @@ int sbx_link_exec(struct sbx_link *link, const struct sbx_exec_spec *spec,
     SBX_SPAN("agent", "run a command");
     if (sbx_link_put_exec(link, run.stream, spec, err) < 0)
         return -1;
-    int64_t late = spec->timeout_ms > 0 ? sbx_now_ms() + spec->timeout_ms + AGENT_LATE_MS : 0;
+    if (spec->timeout_ms > 0)
+        run.late_ms = sbx_now_ms() + spec->timeout_ms + AGENT_LATE_MS;
     for (;;) {
         int done = take_frames(&run, on_output, arg, ret, err);
         if (done > 0)
             return 0;
         if (done < 0 || feed_stdin(&run, err) < 0)
             break;
-        int64_t left = late ? late - sbx_now_ms() : -1;
-        if (late && left <= 0) {
+        int left = time_left(&run);
+        if (left == 0) {
+            link->late = true;
             sbx_err_set(err, SBX_ERR_UNAVAILABLE, "the agent did not end the command in time");
             break;
         }
         link->more = run.stdin_sent < run.stdin_len && run.stdin_credit > 0;
-        int moved = sbx_link_pump(link, (int)left, err);
+        int moved = sbx_link_pump(link, left, err);
         link->more = false;
         if (moved < 0)
             break;

@@ -8,8 +8,8 @@
 #define LOOK_MS    20
 #define CLEAR_MS   600000 /* for millions of files on a slow disk; nothing else ends it */
 
-/* An agent that went silent or broke its word is not trusted further: its container is ended, and the next
- * request starts it again. */
+/* An agent that broke its word is not trusted further: its container is ended, and the next request starts it
+ * again. */
 static void end_container(struct sbx_session *session)
 {
     struct sbx_err ignored = SBX_ERR_INIT;
@@ -74,6 +74,7 @@ int sbx_session_exec(struct sbx_session *session, const struct sbx_exec_spec *sp
     sbx_pool_exec_done(&exec);
     if (rc == 0)
         return 0;
+    bool late = sbx_link_late(session->link);
     drop_link(session);
     if (failure.kind == SBX_ERR_UNAVAILABLE && ended_by_memory(session)) {
         *ret = (struct sbx_exec_result){.code = 128 + SIGKILL,
@@ -83,7 +84,8 @@ int sbx_session_exec(struct sbx_session *session, const struct sbx_exec_spec *sp
         return 0;
     }
     *err = failure;
-    if (spec->timeout_ms > 0 && sbx_now_ms() - begun > spec->timeout_ms)
+    /* Whatever else ends the work, a client that leaves or a stop of the service: what is held goes on. */
+    if (late)
         end_container(session);
     return -1;
 }

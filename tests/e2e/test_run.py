@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from exec_kit import Exec
 from stack import Call
 from support import BUSYBOX, DEBIAN, DISTROLESS, GVISOR, HELD, MIB, Background, eventually, is_held, let_go
 
@@ -425,6 +426,23 @@ def test_a_client_that_leaves_ends_its_command_and_frees_the_session(create, sta
     eventually(lambda: stack.lock_holder(session.id) is None)
     assert eventually(lambda: session.post(["echo free"]).status_code == 200)
     eventually(lambda: commands_of(session) == [])
+
+
+def test_a_client_that_leaves_while_its_command_is_ended_ends_nothing_else(create, stack):
+    session = create()
+    job = Exec(session, "sleep 1000")
+    body = {"commands": ["trap 'echo ending' TERM; while :; do sleep 0.1; done"], "timeout": 1}
+
+    def left_in_the_middle():
+        """False where the time was over before the command began."""
+        with stack.client(stack.key) as http, http.stream("POST", session.path, json=body,
+                                                          headers={"Accept": "application/x-ndjson"}) as response:
+            return any('"stdout"' in line and "ending" in line for line in response.iter_lines())
+
+    eventually(left_in_the_middle, 60)
+    eventually(lambda: stack.lock_holder(session.id) is None)
+    assert eventually(lambda: session.post(["echo free"]).status_code == 200)
+    assert job.get()["state"] == "running"
 
 
 def test_sessions_do_not_wait_for_each_other(create, stack):
