@@ -173,6 +173,26 @@ static int check_room(struct sbx_engine *engine, const struct sbx_session_option
                        (long long)options->most);
 }
 
+/* The same before anything is made or taken. A create whose key has a session is answered with that. */
+static int check_first(struct sbx_engine *engine, const struct sbx_session_options *options,
+                       struct sbx_err *err)
+{
+    struct sbx_err failure = SBX_ERR_INIT;
+    struct sbx_err ignored = SBX_ERR_INIT;
+    if (check_room(engine, options, options->most - 1, &failure) == 0)
+        return 0;
+    if (failure.kind == SBX_ERR_LIMITED && options->key) {
+        struct sbx_record record;
+        sbx_record_init(&record);
+        bool known = sbx_store_find_key(engine->store, options->key, &record, &ignored) == 0;
+        sbx_record_done(&record);
+        if (known)
+            return 0;
+    }
+    *err = failure;
+    return -1;
+}
+
 int sbx_session_create(struct sbx_engine *engine, const struct sbx_session_options *options,
                        char ret_id[SBX_UUID_LEN + 1], struct sbx_err *err)
 {
@@ -180,10 +200,7 @@ int sbx_session_create(struct sbx_engine *engine, const struct sbx_session_optio
     char tag[256];
     if (sbx_docker_parse_reference(options->image, name, sizeof(name), tag, sizeof(tag), err) < 0)
         return -1;
-    if (sbx_disk_check(options, err) < 0)
-        return -1;
-    /* A repeated create may be answered with what it made already; then it is told below. */
-    if (!options->key && check_room(engine, options, options->most - 1, err) < 0)
+    if (sbx_disk_check(options, err) < 0 || check_first(engine, options, err) < 0)
         return -1;
     struct making making = {.engine = engine, .options = options};
     sbx_record_init(&making.record);

@@ -134,6 +134,8 @@ int sbx_pool_claim(struct sbx_engine *engine, const struct sbx_session_options *
             *err = failure;
             return -1;
         }
+        if (failure.kind == SBX_ERR_INVALID) /* the options', not the entry's: a create says what is wrong */
+            return 0;
     }
     return got < 0 ? -1 : 0;
 }

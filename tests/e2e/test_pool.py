@@ -1,4 +1,5 @@
 """The warm pool: sessions made in advance."""
+import hashlib
 import os
 import shutil
 import signal
@@ -96,6 +97,32 @@ def test_other_options_and_images_are_made_the_long_way(warm):
         assert session.id not in before
         assert session.out("echo ok") == "ok"
         session.close()
+
+
+def test_options_that_are_refused_cost_one_entry_at_most(warm):
+    before = full(warm, 4)
+    response = warm.post_session(base_image=DEBIAN, cpus=100000)
+    assert response.status_code == 422, response.text
+    assert len(before - full(warm, 4)) <= 1
+
+
+def test_a_create_over_the_limit_of_sessions_costs_no_entry(make_stack, tmp_path):
+    keys = tmp_path / "keys"
+    keys.write_text(f"few:{hashlib.sha256(b'few').hexdigest()}:sessions=1\n")
+    stack = make_stack(API_KEYS_FILE=keys, WARM_POOL=f"{DEBIAN}=1", MIN_WORKERS=2)
+    full(stack, 1)
+    with stack.client("few") as http:
+        def create(key):
+            return http.post("/session/", json={"base_image": DEBIAN}, headers={"Idempotency-Key": key})
+
+        mine = Session(stack, create("first").json()["session_id"])
+        stack.open_sessions.append(mine)
+        before = full(stack, 1)
+        assert create("second").status_code == 429
+        assert full(stack, 1) == before
+        assert create("first").json() == {"session_id": mine.id}
+        assert http.delete(mine.path).status_code == 204
+    stack.open_sessions.remove(mine)
 
 
 def test_an_empty_pool_is_no_reason_to_fail(warm):
