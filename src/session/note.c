@@ -196,12 +196,27 @@ static int confirm(struct sbx_engine *engine, const char *id, struct sbx_err *er
     return sbx_store_delete(engine->store, id, err) < 0 ? -1 : sbx_session_gone(err);
 }
 
+/* Into the store; without its key when that is another session's by now: a create that was repeated before
+ * anybody asked for this one. CONFLICT: the id is there. */
+static int insert(struct sbx_engine *engine, struct sbx_record *record, struct sbx_err *err)
+{
+    struct sbx_err failure = SBX_ERR_INIT;
+    if (sbx_store_insert(engine->store, record, &failure) == 0)
+        return 0;
+    if (failure.kind == SBX_ERR_CONFLICT && record->key[0]) {
+        record->key[0] = record->body[0] = '\0';
+        return sbx_store_insert(engine->store, record, err);
+    }
+    *err = failure;
+    return -1;
+}
+
 static int restore(struct sbx_engine *engine, const char *id, struct sbx_record *record, struct sbx_err *err)
 {
     if (read_note(engine, id, record, err) < 0 || look(engine, record, err) < 0)
         return -1;
     struct sbx_err failure = SBX_ERR_INIT;
-    if (sbx_store_insert(engine->store, record, &failure) == 0) {
+    if (insert(engine, record, &failure) == 0) {
         if (confirm(engine, id, err) < 0)
             return -1;
         if (engine->notice)

@@ -211,6 +211,25 @@ def test_sessions_outlive_the_loss_of_all_records(losing):
     eventually(lambda: not stack.docker.containers(label) and not stack.docker.volumes(label))
 
 
+def test_a_session_whose_key_another_one_got_after_the_loss_is_used_and_closed(losing):
+    stack, lose = losing
+
+    def create():
+        response = served(lambda: stack.http.post("/session/", json={"base_image": BUSYBOX}, headers={"Idempotency-Key": "once"}))
+        return Session(stack, response.json()["session_id"])
+
+    first = create()
+    first.run("echo kept > file")
+    lose(stack)
+    second = create()
+    assert second.id != first.id and second.out("ls") == ""
+    assert served(lambda: first.post(["cat file"])).json()["results"][0]["output"] == "kept\n"
+    assert create().id == second.id
+    for session in first, second:
+        assert session.close().status_code == 204
+        assert session.post(["true"]).json() == GONE
+
+
 def test_a_close_after_the_loss_of_all_records_removes_everything(losing):
     stack, lose = losing
     session = stack.create(extract_patch=True, ephemeral=True).seeded(repo=tar({"a": b"a"}))
