@@ -102,10 +102,14 @@ int sbx_session_change(struct sbx_engine *engine, const struct sbx_record *recor
 {
     if (sbx_store_update(engine->store, record, err) < 0)
         return -1;
+    /* There is no note while it is rewritten: a session is not left so because its client is gone. */
+    struct sbx_shield shield;
+    sbx_shield_raise(&shield, engine);
     int rc = sbx_note_rewrite(engine, record, err);
     /* A close that came in between has not met the new note. */
     if (rc == 0 && is_closed(engine, record))
         rc = sbx_note_remove(engine, record->id, err);
+    sbx_shield_lower(&shield, engine);
     return rc;
 }
 

@@ -81,10 +81,10 @@ class Client(httpx.Client):
 class Call:
     """A request on a bare socket, whose client can leave at any moment."""
 
-    def __init__(self, stack, path, body, accept="application/json"):
+    def __init__(self, stack, path, body, accept="application/json", method="POST"):
         data = json.dumps(body).encode()
         self.socket = socket.create_connection(("127.0.0.1", stack.port), timeout=30)
-        self.socket.sendall((f"POST {path} HTTP/1.1\r\nHost: sandbox\r\nX-API-Key: {stack.key}\r\nAccept: {accept}\r\n"
+        self.socket.sendall((f"{method} {path} HTTP/1.1\r\nHost: sandbox\r\nX-API-Key: {stack.key}\r\nAccept: {accept}\r\n"
                              f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n").encode() + data)
 
     def leave(self):

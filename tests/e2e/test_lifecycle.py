@@ -1,13 +1,15 @@
 """Sessions from create to the end: what is told of them, their limits, repeated creates, stop and resume."""
 import datetime
+import json
 import os
+import pathlib
 import signal
 import time
 import uuid
 
 import pytest
 
-from stack import Session
+from stack import Call, Session
 from support import BUSYBOX, GONE, HELD, Background, eventually, in_parallel, is_held, let_go, tar
 
 JSON = {"Accept": "application/json"}
@@ -239,6 +241,28 @@ def test_patch_extends_a_session_and_replaces_its_labels(make_stack):
         faults = detail(stack.http.patch(session.path, json=fields), 422)
         assert faults[0]["type"] == "less_than_equal"
         assert detail(stack.post_session(base_image=BUSYBOX, **fields), 422)[0]["type"] == "less_than_equal"
+
+
+def test_a_change_whose_client_leaves_keeps_what_dockerd_knows_of_the_session(relay, make_stack):
+    stack = make_stack(docker_host=f"unix://{relay.path}", MIN_WORKERS=2)
+    session = stack.create(BUSYBOX)
+    note = f"sandboxd-{session.id}-note"
+    relay.keep_back(f"/volumes/{note}".encode())
+    call = Call(stack, session.path, {"labels": {"a": "b"}}, method="PATCH")
+    try:
+        assert relay.reached.wait(30) and relay.kept.startswith(b"DELETE")
+        assert not call.leave()
+        access = pathlib.Path(stack.home, "log", "nginx-access.log")
+        eventually(lambda: " status=499 " in access.read_text(), what="nginx to close the worker's connection")
+    finally:
+        relay.free.set()
+
+    def noted():
+        """Labels of the session by its note; None where there is none."""
+        found = [v["Labels"]["sandboxd.record"] for v in stack.docker.volumes(f"sandboxd.session={session.id}") if v["Name"] == note]
+        return json.loads(json.loads(found[0]).get("labels", "null")) if found else None
+
+    eventually(lambda: noted() == {"a": "b"})
 
 
 # --- creates that are repeated ---
