@@ -76,7 +76,7 @@ static const char SCRIPT[] =
     "git add -A $force --ignore-errors . > /dev/null 2> $STATE/err\n"
     "if [ -s $STATE/err ]; then\n"
     "  find . -mindepth 2 -name .git -prune -exec sh -c '\n"
-    "    for git; do dir=${git%/.git}; dir=${dir#./}\n"
+    "    for git; do dir=${git%/.git}\n"
     "      git update-index --force-remove -- \"$dir\"\n"
     "      find \"$dir\" -name .git -prune -o \\( -type f -o -type l \\) -print0 | git update-index --add -z "
     "--stdin\n"

@@ -240,6 +240,13 @@ def test_files_of_a_nested_repository_come_and_go_like_others(copy):
     assert b"deleted file mode" in copy.turn("rm -rf lib")
 
 
+def test_a_nested_repository_may_have_any_name(copy):
+    for name in "-name", "-delete", "( !", "it's":
+        patch = copy.turn(f'mkdir ./"{name}" && cd ./"{name}" && git init -q . && echo one > file && git add file && '
+                          "git -c user.name=a -c user.email=b commit -qm c")
+        assert f"b/{name}/file".encode() in patch and b"160000" not in patch
+
+
 def test_a_seeded_nested_repository_keeps_its_files(create, tmp_path):
     repository = tmp_path / "made"
     repository.mkdir()
