@@ -64,9 +64,31 @@ void sbx_env_free(char **env)
     free(env);
 }
 
-static bool name_is_good(const char *name)
+/* Bytes of a name, of one NAME=value (Linux hands no longer string to a program) and of all: those of a
+ * session are in its record and its note, which sweeps read with all others. */
+#define ENV_NAME_MAX  255
+#define ENV_ENTRY_MAX (128 * 1024 - 1)
+#define ENV_MAX       (256 * 1024)
+
+/* One variable, its length in *ret_len. False: it is a fault. */
+static bool check_env(struct sbx_faults *faults, const char *key, const char *name, struct json_object *value,
+                      size_t *ret_len)
 {
-    return name[0] && strlen(name) < 256 && !strchr(name, '=');
+    char path[320];
+    size_t len = (size_t)json_object_get_string_len(value);
+    *ret_len = strlen(name) + 1 + len;
+    snprintf(path, sizeof(path), "%s/%.255s", key, name);
+    if (!name[0] || strlen(name) > ENV_NAME_MAX || strchr(name, '='))
+        sbx_faults_add(faults, "value_error", path, value,
+                       "Names must have 1 to %d bytes, and no '=' in them", ENV_NAME_MAX);
+    else if (strlen(json_object_get_string(value)) != len)
+        sbx_faults_add(faults, "value_error", path, value, "Values must not contain NUL");
+    else if (*ret_len > ENV_ENTRY_MAX)
+        sbx_faults_add(faults, "value_error", path, value, "NAME=value must have at most %d bytes",
+                       ENV_ENTRY_MAX);
+    else
+        return true;
+    return false;
 }
 
 int sbx_read_env(struct sbx_faults *faults, struct json_object *body, const char *key, char ***ret,
@@ -79,21 +101,21 @@ int sbx_read_env(struct sbx_faults *faults, struct json_object *body, const char
     char **env = calloc((size_t)json_object_object_length(obj) + 1, sizeof(*env));
     if (!env)
         return sbx_err_set(err, SBX_ERR_INTERNAL, "out of memory for an environment");
-    size_t n = 0;
+    size_t n = 0, len, all = 0;
+    *ret = env;
     json_object_object_foreach(obj, name, value)
     {
-        const char *text = json_object_get_string(value);
-        char path[320];
-        snprintf(path, sizeof(path), "%s/%.255s", key, name);
-        if (!name_is_good(name))
-            sbx_faults_add(faults, "value_error", path, value, "Names must not be empty or contain '='");
-        else if (strlen(text) != (size_t)json_object_get_string_len(value))
-            sbx_faults_add(faults, "value_error", path, value, "Values must not contain NUL");
-        else if (asprintf(&env[n], "%s=%s", name, text) >= 0)
-            n++;
-        else
+        if (!check_env(faults, key, name, value, &len))
+            continue;
+        all += len;
+        if (asprintf(&env[n], "%s=%s", name, json_object_get_string(value)) < 0) {
             env[n] = NULL;
+            return sbx_err_set(err, SBX_ERR_INTERNAL, "out of memory for an environment");
+        }
+        n++;
     }
-    *ret = env;
+    if (all > ENV_MAX)
+        sbx_faults_add(faults, "too_long", key, obj, "All variables must have at most %d bytes together",
+                       ENV_MAX);
     return 0;
 }

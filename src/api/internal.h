@@ -98,8 +98,8 @@ int sbx_answer_created(struct sbx_request *request, struct json_object *obj,
 int sbx_read_json(struct sbx_call *call, struct json_object **ret, struct sbx_err *err) SBX_MUST_CHECK;
 
 /* A field that is an object of strings, as a NULL-terminated list of NAME=value: caller frees with
- * sbx_env_free. *ret is NULL when the field is missing or null. Bad names and values become faults; -1 only
- * when there is no memory. */
+ * sbx_env_free. *ret is NULL when the field is missing or null. Bad names and values, and more than 256 KiB
+ * of them, become faults; -1 only when there is no memory. */
 int sbx_read_env(struct sbx_faults *faults, struct json_object *body, const char *key, char ***ret,
                  struct sbx_err *err) SBX_MUST_CHECK;
 void sbx_env_free(char **env);

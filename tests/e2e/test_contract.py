@@ -51,6 +51,24 @@ def test_a_run_refuses_what_pydantic_refuses(shared, fields):
     assert faults(response)[0]["loc"][1] == next(iter(fields))
 
 
+LARGEST = {"A": "a" * 131069, "B": "b" * 131069, "C": ""}
+
+
+@pytest.mark.parametrize("wrong,place", [({"A": "a" * 131070}, ["A"]), ({"N" * 255: "a" * 130816}, ["N" * 255]),
+                                         ({**LARGEST, "C": "c"}, []), ({"N" * 256: ""}, ["N" * 255])])
+def test_an_environment_that_is_too_large_is_refused_everywhere(shared, stack, wrong, place):
+    for path, field, body in (("/session/", "environment", {"base_image": BUSYBOX}), (shared.path, "env", {"commands": ["true"]}),
+                              (shared.path + "exec/", "env", {"command": "true"})):
+        found = faults(stack.http.post(path, json={**body, field: wrong}))
+        assert [fault["loc"] for fault in found] == [["body", field, *place]]
+
+
+def test_the_largest_environment_reaches_commands(create):
+    session = create(BUSYBOX, environment=LARGEST)
+    assert session.out("echo ${#A} ${#B} [${C-unset}]") == "131069 131069 []"
+    assert session.out("echo ${#A} ${#B} ${#D}", env={"A": "", "D": "d" * 131069}) == "0 131069 131069"
+
+
 def test_base64_may_come_in_lines(create):
     """As base64(1) and Python's encodebytes write it."""
     session = create(BUSYBOX)

@@ -228,7 +228,7 @@ def test_null_is_taken_where_the_document_says_so(http):
     ("/session/{session_id}/", "cwd", ["/", "/" + "x" * 4094], ["", "x", "/" + "x" * 4095]),
     ("/session/{session_id}/", "stdin_encoding", ["text", "base64"], ["", "hex"]),
     ("/session/{session_id}/", "commands", [[], ["x"] * 10000], [["x"] * 10001, [None], ["a\0b"]]),
-    ("/session/{session_id}/", "env", [{"n" * 255: ""}], [{"n" * 256: ""}, {"": ""}]),
+    ("/session/{session_id}/", "env", [{"n" * 255: ""}, {"N": "x" * 131069}], [{"n" * 256: ""}, {"": ""}, {"N": "x" * 131070}]),
 ])
 def test_documented_limits_are_the_services(http, path, name, good, bad):
     """The client's checks compare both. What is good is asked of a session that is not there."""
