@@ -94,7 +94,7 @@ static void go_up(void)
 /* One of the directories that everything is below. */
 static void enter_top(const char *name)
 {
-    char inner[NAME_MAX + 2];
+    char inner[NAME_MAX + 2] = "";
     char todo[sizeof(walk.todo)];
     if (strcmp(name, "workspace") == 0) {
         memcpy(todo, walk.todo, strlen(walk.todo) + 1);

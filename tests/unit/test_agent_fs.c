@@ -212,6 +212,15 @@ static void paths_stay_in_the_workspace(void **state)
     assert_int_equal(RUN("delete", "/workspace/repo", "1"), SBX_FS_INVALID_PATH);
 }
 
+static void a_symlink_to_the_workspace_leads_there_by_every_name(void **state)
+{
+    shell("ln -s /workspace /repo/top");
+    assert_int_equal(RUN("ls", "/repo/top"), SBX_FS_OK);
+    assert_text(SBX_TAG_PATH, 1, "/repo/top/skills");
+    assert_int_equal(RUN("ls", "/workspace/repo/top"), SBX_FS_OK);
+    assert_text(SBX_TAG_PATH, 1, "/workspace/repo/top/skills");
+}
+
 static void wrong_arguments_are_failures_and_no_more(void **state)
 {
     assert_int_equal(RUN("nothing"), SBX_FS_EXEC_FAILED);
@@ -299,6 +308,7 @@ int main(void)
         TEST(writes_never_replace),
         TEST(ranges_are_those_of_http),
         TEST(paths_stay_in_the_workspace),
+        TEST(a_symlink_to_the_workspace_leads_there_by_every_name),
         TEST(wrong_arguments_are_failures_and_no_more),
         TEST(an_operation_holds_nobody_up_and_ends_when_it_is_told),
         TEST(an_operation_inherits_nothing_of_the_agent),
