@@ -163,9 +163,12 @@ void hold_end(struct hold *hold, const struct outcome *outcome)
         hold_free(add_up().oldest);
 }
 
+/* What a reader has not had waits for him, but the end of a cancelled command waits for nobody: the oldest
+ * gives way to what stands in its pipes then. */
 static uint64_t keep_from(const struct hold *hold)
 {
-    return hold->options.block && hold->seen < hold->ring.end ? hold->seen : hold->ring.end;
+    bool waits = hold->options.block && !(hold->cancelled && hold->exec->settling);
+    return waits && hold->seen < hold->ring.end ? hold->seen : hold->ring.end;
 }
 
 static bool over_limit(const struct hold *hold)

@@ -50,7 +50,8 @@ size_t hold_ring_copy(const struct hold_ring *ring, uint64_t from, uint8_t *out,
 /* hold.c: the table. */
 struct hold {
     bool used;
-    bool forget; /* as soon as it is over */
+    bool cancelled; /* by a client, who need not come for the output too */
+    bool forget;    /* as soon as it is over; for clients it is gone already */
     struct hold_options options;
     struct exec *exec; /* NULL: it is over */
     struct hold_ring ring;

@@ -113,7 +113,8 @@ static void start_reading(uint32_t stream, struct hold *hold, const struct opera
     }
     from = from > ring->end ? ring->end : from;
     uint64_t until = ring->end - from < operation->limit ? ring->end : from + operation->limit;
-    if (hold->seen < operation->after)
+    /* a number beyond the end is one that nobody was given, and says nothing of what others have had */
+    if (hold->seen < operation->after && operation->after <= ring->end)
         hold->seen = operation->after;
     reading.used = true;
     reading.hold = hold;
@@ -171,6 +172,7 @@ static int resize(const struct hold *hold, const struct operation *operation)
 static void cancel(struct hold *hold, int64_t now)
 {
     struct exec *exec = hold->exec;
+    hold->cancelled = true;
     if (!exec || exec->ending != NOT_ENDING)
         return;
     if (!exec->reaped)
@@ -189,7 +191,8 @@ static void forget(struct hold *hold, int64_t now)
 static void list(uint32_t stream)
 {
     for (const struct hold *hold = hold_next(0); hold; hold = hold_next(hold->order))
-        hold_send_state(stream, hold, 0, 0);
+        if (!hold->forget)
+            hold_send_state(stream, hold, 0, 0);
     answer(stream, 0);
 }
 

@@ -329,6 +329,88 @@ static void a_blocking_ring_waits_for_its_reader(void **state)
     assert_int_equal(at, 500000);
 }
 
+/* A command that waits for its reader, its ring of 64 KiB full. */
+static void hold_waiting(const char *id, const char *command)
+{
+    struct agent_request request;
+    struct answer answer;
+    begin(&request, id, command);
+    agent_request_u64(&request, SBX_TAG_BUFFER, 65536);
+    agent_request_u32(&request, SBX_TAG_BLOCK, 1);
+    send_request(&request, SBX_FRAME_EXEC, &answer);
+    assert_int_equal(answer.status, 0);
+    await_bytes(id, 65536);
+}
+
+static void a_number_that_was_never_given_does_not_count_as_read(void **state)
+{
+    struct agent_result plain;
+    struct answer answer;
+    uint64_t at = 0;
+    hold_waiting("a", "head -c 500000 /dev/zero");
+    read_after("a", 65536 + 1, KEPT, &answer);
+    assert_int_equal(answer.len, 0);
+    read_after("a", 999999999, KEPT, &answer);
+    assert_int_equal(answer.len, 0);
+    agent_run(&agent, "true", &plain); /* the agent's loop has gone round meanwhile */
+    agent_result_done(&plain);
+    do {
+        read_after("a", at, KEPT, &answer);
+        assert_int_equal(answer.from, at);
+        at = answer.to;
+    } while (answer.running || at < answer.end);
+    assert_int_equal(at, 500000);
+}
+
+/* One that runs, with the last of its output still in the pipe. */
+static void hold_full(const char *id)
+{
+    struct agent_result result;
+    hold_waiting(id, "head -c 69000 /dev/zero; touch /tmp/full; sleep 1000");
+    agent_run(&agent, "until test -e /tmp/full; do sleep 0.01; done", &result);
+    agent_result_done(&result);
+}
+
+static void a_cancelled_command_waits_for_no_reader(void **state)
+{
+    struct answer answer;
+    hold_full("a");
+    ask(SBX_HELD_CANCEL, "a", &answer);
+    await_end("a", &answer);
+    assert_int_equal(answer.reason, SBX_EXIT_CANCELLED);
+    assert_int_equal(answer.end, 69000);
+    assert_int_equal(answer.first, 69000 - 65536);
+
+    /* its leader has ended already */
+    hold_waiting("b", "head -c 69000 /dev/zero");
+    assert_int_equal(agent_processes(&agent, 0, PATIENCE_MS), 0);
+    ask(SBX_HELD_STATE, "b", &answer);
+    assert_int_equal(answer.running, 1);
+    ask(SBX_HELD_CANCEL, "b", &answer);
+    await_end("b", &answer);
+    assert_int_equal(answer.reason, SBX_EXIT_EXITED);
+    assert_int_equal(answer.end, 69000);
+}
+
+static void a_forgotten_command_that_waited_leaves_its_place(void **state)
+{
+    struct agent_request request;
+    struct answer answer;
+    hold_full("a");
+    ask(SBX_HELD_FORGET, "a", &answer);
+    ask(SBX_HELD_LIST, NULL, &answer);
+    assert_int_equal(answer.states, 0);
+    for (int i = 0; i < PATIENCE_MS / 5; i++) {
+        begin(&request, "a", "true");
+        send_request(&request, SBX_FRAME_EXEC, &answer);
+        if (answer.status == 0)
+            return;
+        assert_int_equal(answer.status, EEXIST);
+        pause_briefly();
+    }
+    fail_msg("it is still there");
+}
+
 static void an_output_limit_ends_the_command(void **state)
 {
     struct agent_request request;
@@ -475,15 +557,17 @@ static void no_more_than_a_number_run_at_once(void **state)
     assert_int_equal(plain.code, 0);
     agent_result_done(&plain);
     ask(SBX_HELD_FORGET, "0", &answer);
-    for (int i = 0; i < PATIENCE_MS / 5; i++) {
-        ask(SBX_HELD_LIST, NULL, &answer);
-        if (answer.states == SBX_HELD_RUNNING - 1)
-            break;
-        pause_briefly();
-    }
     ask(SBX_HELD_STATE, "0", &answer);
     assert_int_equal(answer.status, ENOENT);
-    hold("more", "true");
+    for (int i = 0; i < PATIENCE_MS / 5; i++) {
+        begin(&request, "more", "true");
+        send_request(&request, SBX_FRAME_EXEC, &answer);
+        if (answer.status == 0)
+            return;
+        assert_int_equal(answer.status, EAGAIN);
+        pause_briefly();
+    }
+    fail_msg("the place of a forgotten command stays taken");
 }
 
 static void what_is_unknown_is_refused(void **state)
@@ -541,6 +625,9 @@ int main(void)
         T(the_ring_drops_the_oldest_and_counts),
         T(many_changes_of_channel_drop_the_oldest),
         T(a_blocking_ring_waits_for_its_reader),
+        T(a_number_that_was_never_given_does_not_count_as_read),
+        T(a_cancelled_command_waits_for_no_reader),
+        T(a_forgotten_command_that_waited_leaves_its_place),
         T(an_output_limit_ends_the_command),
         T(exactly_the_limit_is_no_fault),
         T(input_is_accepted_as_far_as_there_is_room),
