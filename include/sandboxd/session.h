@@ -137,8 +137,9 @@ struct sbx_session {
 int sbx_session_open(struct sbx_engine *engine, const char *id, struct sbx_session *session,
                      struct sbx_err *err) SBX_MUST_CHECK;
 
-/* The same with a wait of the caller's. */
-int sbx_session_open_within(struct sbx_engine *engine, const char *id, int64_t wait_ms,
+/* The same with a wait of the caller's. Without resume a stopped session is NOT_FOUND: for a request that
+ * asks again and again, and is thus older than the stop. */
+int sbx_session_open_within(struct sbx_engine *engine, const char *id, int64_t wait_ms, bool resume,
                             struct sbx_session *session, struct sbx_err *err) SBX_MUST_CHECK;
 
 /* End the run of an ephemeral session, close links, release the lock. err: the error the request ends with,

@@ -70,11 +70,18 @@ void sbx_exec_describe(struct json_object *obj, const struct sbx_held *held)
     json_object_object_add(obj, "dropped_bytes", json_object_new_int64((int64_t)held->first));
 }
 
+int sbx_exec_open(struct sbx_call *call, int64_t wait_ms, struct sbx_session *session, struct sbx_err *err)
+{
+    bool resume = !call->again;
+    call->again = true;
+    return sbx_session_open_within(call->engine, call->id, wait_ms, resume, session, err);
+}
+
 int sbx_exec_call(struct sbx_call *call, struct sbx_held_call *held, struct sbx_err *err)
 {
     struct sbx_session session;
     held->id = call->item;
-    if (sbx_session_open(call->engine, call->id, &session, err) < 0)
+    if (sbx_exec_open(call, call->engine->config->session_lock_wait_ms, &session, err) < 0)
         return -1;
     int rc = sbx_session_held(&session, held, err);
     sbx_session_done(&session, rc < 0 ? err : NULL);

@@ -17,6 +17,7 @@ struct sbx_call {
     char
         item[SBX_ITEM_MAX + 1]; /* the path's further parameter; "" when it is longer: no such thing exists */
     const char *path;           /* the route's tail: "/repo/a b"; "" when it has a `..`; borrowed */
+    bool again;                 /* the request has asked for its session before, see sbx_exec_open */
     const struct sbx_client *client; /* whose key it was; NULL before that is known */
 };
 

@@ -72,7 +72,7 @@ static int look(struct follower *follower, struct sbx_err *err)
     };
     follower->len = follower->count = 0;
     follower->full = false;
-    if (sbx_session_open_within(call->engine, call->id, LOCK_MS, &session, err) < 0)
+    if (sbx_exec_open(call, LOCK_MS, &session, err) < 0)
         return err->kind == SBX_ERR_CONFLICT ? 0 : -1;
     int rc = sbx_session_held(&session, &held, err);
     sbx_session_done(&session, rc < 0 ? err : NULL);

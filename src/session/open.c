@@ -82,10 +82,10 @@ static int busy(struct sbx_session *session, const char *id, struct sbx_err *err
 int sbx_session_open(struct sbx_engine *engine, const char *id, struct sbx_session *session,
                      struct sbx_err *err)
 {
-    return sbx_session_open_within(engine, id, engine->config->session_lock_wait_ms, session, err);
+    return sbx_session_open_within(engine, id, engine->config->session_lock_wait_ms, true, session, err);
 }
 
-int sbx_session_open_within(struct sbx_engine *engine, const char *id, int64_t wait_ms,
+int sbx_session_open_within(struct sbx_engine *engine, const char *id, int64_t wait_ms, bool resume,
                             struct sbx_session *session, struct sbx_err *err)
 {
     *session = (struct sbx_session){.engine = engine, .lock = SBX_LOCK_INIT};
@@ -98,7 +98,7 @@ int sbx_session_open_within(struct sbx_engine *engine, const char *id, int64_t w
     int rc = sbx_session_look_locked(engine, id, &session->record, err);
     bool gone = session->record.id[0] == '\0' && err->kind == SBX_ERR_NOT_FOUND;
     if (rc == 0 && session->record.state == SBX_SESSION_STOPPED)
-        rc = sbx_session_resume(session, err);
+        rc = resume ? sbx_session_resume(session, err) : sbx_session_gone(err);
     if (rc == 0)
         return 0;
     sbx_store_unlock(&session->lock, engine->wait, gone);

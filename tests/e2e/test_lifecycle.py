@@ -9,6 +9,7 @@ import uuid
 
 import pytest
 
+from exec_kit import Exec, wait_for
 from stack import Call, Session
 from support import BUSYBOX, GONE, HELD, Background, eventually, in_parallel, is_held, let_go, tar
 
@@ -391,6 +392,23 @@ def test_a_running_command_is_ended_by_the_stop(keeping):
     assert look(session)["state"] == "stopped"
     assert session.out("echo back") == "back"
     keeping.http.delete(session.path, params={"force": "1"})
+
+
+def test_who_was_at_work_in_a_stopped_session_does_not_start_it_again(keeping):
+    """A follower looks again and again, and so does who writes more to stdin than the program takes."""
+    session = keeping.create(BUSYBOX)
+    job = Exec(session, "head -c 1; sleep 600", stdin_open=True)
+    follower = job.follower().in_thread()
+    feeder = Background(job.post, "stdin", content=b"x" * 1_000_000, headers={"Content-Type": "application/octet-stream"})
+    wait_for(follower, "x")
+    assert session.close().status_code == 204
+    follower.join()
+    assert follower.events[-1]["event"] == "error" and follower.events[-1]["status"] == 404
+    assert (feeder.result().status_code, feeder.result().json()) == (404, GONE)
+    assert look(session)["state"] == "stopped"
+    assert not running(keeping, session.container)
+    assert session.out("echo back") == "back"
+    keeping.http.delete(session.path, params={"force": "true"})
 
 
 def test_a_stopped_session_can_be_removed_when_its_container_is_gone(keeping):
