@@ -21,7 +21,7 @@
 #define MS            ((int64_t)1000)
 #define NEVER         INT64_MAX
 #define MAX_EXECS     64
-#define MAX_LINGERING 32
+#define MAX_LINGERING 512 /* with all that commands have below 1024, a usual limit of descriptors */
 #define MAX_WATCHED   (3 + MAX_EXECS * 3 + MAX_LINGERING)
 #define WORKSPACE     "/repo"
 #define HOME_DIR      "/home/daiv-sandbox"
@@ -29,9 +29,9 @@
 
 /* What one round of the loop waits for. */
 struct watch {
-    struct pollfd fds[MAX_WATCHED];
     size_t n;
     int64_t until; /* earliest deadline */
+    struct pollfd fds[MAX_WATCHED];
 };
 
 /* Returns a handle for watch_ready. */

@@ -159,6 +159,22 @@ static void a_background_writer_goes_on_living(void **state)
                   "0\n");
 }
 
+static void a_background_writer_outlives_many_others(void **state)
+{
+    struct agent_result result;
+    agent_run(&agent,
+              "(while [ ! -e /tmp/go ]; do sleep 0.01; done; echo late; echo $? >/tmp/.s; mv /tmp/.s "
+              "/tmp/status) & true",
+              &result);
+    agent_result_done(&result);
+    for (int i = 0; i < 40; i++)
+        assert_output("sleep 1000 & true", 0, "");
+    agent_run(&agent, "touch /tmp/go", &result);
+    agent_result_done(&result);
+    assert_int_equal(agent_processes(&agent, 40, 20000), 40);
+    assert_output("cat /tmp/status", 0, "0\n");
+}
+
 static void what_outlives_the_shell_a_moment_is_still_heard(void **state)
 {
     struct agent_result result;
@@ -566,6 +582,7 @@ int main(void)
         WITH(start, a_background_process_does_not_delay_the_answer),
         WITH(start, a_background_process_that_floods_does_not_delay_the_answer),
         WITH(start, a_background_writer_goes_on_living),
+        WITH(start, a_background_writer_outlives_many_others),
         WITH(start, what_outlives_the_shell_a_moment_is_still_heard),
         WITH(start, a_timeout_ends_the_tree_and_keeps_the_output),
         WITH(start, a_timeout_finds_processes_that_left_the_session),
