@@ -78,6 +78,7 @@ bool queue_is_empty(void);
 void queue_flush(void);
 
 /* conn.c */
+extern uint32_t conn_patience_ms; /* no frame for so long: the worker is gone (it pings every 15 s) */
 void conn_init(void);
 void conn_watch(struct watch *watch, int64_t now);
 /* false: stdin has ended. */
@@ -278,6 +279,8 @@ int path_replace(int dir, const char *temporary, const char *name);
 void file_write(uint32_t stream, const uint8_t *payload, size_t n);
 void file_data(uint32_t stream, const uint8_t *data, size_t n);
 void file_refuse(uint32_t stream, int err, const char *message);
-void file_abort(void);
+/* The connection is gone: what was being written is dropped. Or it is silent: then somebody may still wait,
+ * and is told once the rest of the data has come. */
+void file_abort(bool silent);
 
 #endif

@@ -10,9 +10,10 @@
 
 #include "agent/agent.h"
 
-#define DEAD_AFTER   (60 * 1000 * MS) /* no frame for so long: the worker is gone (it pings every 15 s) */
 #define MAX_MESSAGES 8
 #define MAX_READS    64
+
+uint32_t conn_patience_ms = 60 * 1000;
 
 /* A message whose frames are still arriving. */
 struct message {
@@ -219,7 +220,7 @@ static void on_hello(const struct sbx_frame *frame, int64_t now)
     conn.heard = now;
     for (size_t i = 0; i < MAX_MESSAGES; i++)
         message_done(&conn.messages[i]);
-    file_abort();
+    file_abort(false);
     hold_abort();
     exec_disconnect(false, now);
     queue_forget();
@@ -311,7 +312,7 @@ void conn_watch(struct watch *watch, int64_t now)
     if (sbx_frame_partial(&conn.reader) && !conn.searched)
         watch_until(watch, conn.last_bytes + SBX_WIRE_SILENCE_MS * MS);
     if (conn.open)
-        watch_until(watch, conn.heard + DEAD_AFTER);
+        watch_until(watch, conn.heard + conn_patience_ms * MS);
 }
 
 bool conn_step(const struct watch *watch, int64_t now)
@@ -325,9 +326,9 @@ bool conn_step(const struct watch *watch, int64_t now)
         if (sbx_frame_resync(&conn.reader))
             take_frames(now);
     }
-    if (conn.open && now >= conn.heard + DEAD_AFTER) {
+    if (conn.open && now >= conn.heard + conn_patience_ms * MS) {
         conn.open = false;
-        file_abort();
+        file_abort(true);
         exec_disconnect(true, now);
     }
     return true;

@@ -213,11 +213,15 @@ void file_data(uint32_t stream, const uint8_t *data, size_t n)
 
 /* Only what is used is written to: each page that is written to beside a child that has not called exec yet
  * costs a copy of it, and every connection comes by here. */
-void file_abort(void)
+void file_abort(bool silent)
 {
     for (size_t i = 0; i < MAX_WRITES; i++) {
         if (!ops[i].used)
             continue;
+        if (silent) {
+            fail(&ops[i], ECANCELED, "the connection was silent for too long");
+            continue;
+        }
         drop(&ops[i]);
         ops[i].used = false;
     }

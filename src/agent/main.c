@@ -130,6 +130,8 @@ int main(int argc, char **argv)
             ok = parse_number(value, &user.gid);
         else if (strcmp(argv[i], "--drain") == 0)
             ok = parse_number(value, &output_drain_ms);
+        else if (strcmp(argv[i], "--patience") == 0)
+            ok = parse_number(value, &conn_patience_ms);
         else if (strcmp(argv[i], "--dir") == 0 && value[0] == '/' && n_dirs < MAX_DIRS)
             ok = (dirs[n_dirs++] = value);
         if (!ok)

@@ -118,15 +118,19 @@ static void build_root(const struct agent_options *options, const char *binary)
 static void become_agent(const struct agent *agent, const struct agent_options *options, const char *binary,
                          int in, int out)
 {
+    char patience[16];
     char *const argv[] = {(char[]){"/.sandboxd/agent"},
                           (char[]){"--uid"},
                           (char[]){"1000"},
                           (char[]){"--gid"},
                           (char[]){"1000"},
+                          options->patience_ms > 0 ? (char[]){"--patience"} : NULL,
+                          patience,
                           NULL};
     char *const envp[] = {(char[]){"PATH=/usr/bin:/bin"}, (char[]){"IMAGE_VAR=from image"},
                           (char[]){"HOME=/root"}, NULL};
 
+    snprintf(patience, sizeof(patience), "%u", options->patience_ms);
     require(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0, "private mounts");
     require(mount("tmpfs", agent->root, "tmpfs", 0, "mode=755") == 0, "mount tmpfs");
     require(chdir(agent->root) == 0, agent->root);

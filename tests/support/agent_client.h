@@ -15,9 +15,10 @@
 #define AGENT_UID 1000
 
 struct agent_options {
-    bool no_shell;  /* busybox is there, but not as /bin/sh */
-    bool dash_like; /* /bin/sh is there and refuses -o */
-    bool user_ns;   /* ids above 65535 do not exist, so the agent's process tags do not work */
+    bool no_shell;        /* busybox is there, but not as /bin/sh */
+    bool dash_like;       /* /bin/sh is there and refuses -o */
+    bool user_ns;         /* ids above 65535 do not exist, so the agent's process tags do not work */
+    unsigned patience_ms; /* how long the worker may be silent; 0: the agent's own */
 };
 
 struct agent {

@@ -9,10 +9,12 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "support/agent_client.h"
@@ -25,6 +27,13 @@ static int start(void **state)
     for (size_t i = 0; i < sizeof(data); i++)
         data[i] = (uint8_t)(i * 31 + i / 255);
     agent_start(&agent, NULL);
+    assert_int_equal(agent_hello(&agent, 1, 10), SBX_FRAME_HELLO_ACK);
+    return 0;
+}
+
+static int start_with_little_patience(void **state)
+{
+    agent_start(&agent, &(struct agent_options){.patience_ms = 200});
     assert_int_equal(agent_hello(&agent, 1, 10), SBX_FRAME_HELLO_ACK);
     return 0;
 }
@@ -375,6 +384,45 @@ static void a_write_cut_short_leaves_nothing(void **state)
     agent_result_done(&result);
 }
 
+/* How many names a directory has, waited for. */
+static void await_names(const char *path, size_t expected)
+{
+    for (int i = 0; i < 10000 / 5; i++) {
+        size_t n = 0;
+        DIR *dir = opendir(agent_path(&agent, path));
+        assert_non_null(dir);
+        for (const struct dirent *entry; (entry = readdir(dir));)
+            n += strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
+        closedir(dir);
+        if (n == expected)
+            return;
+        nanosleep(&(struct timespec){.tv_nsec = 5 * 1000 * 1000}, NULL);
+    }
+    fail_msg("%s has not got %zu names", path, expected);
+}
+
+/* dockerd stood still, and the worker behind it goes on as if nothing had been. */
+static void a_write_that_a_silence_cut_is_answered_all_the_same(void **state)
+{
+    struct sbx_frame frame;
+    struct sbx_field field;
+    uint32_t status = 0;
+    begin_write(1, "/repo/new/file", 2000);
+    agent_send(&agent, SBX_FRAME_PING, 0, 0, NULL, 0);
+    assert_true(agent_receive(&agent, &frame, 10000));
+    assert_int_equal(frame.type, SBX_FRAME_PONG);
+    await_names("/repo/new", 0);
+    agent_send(&agent, SBX_FRAME_DATA, 0, 1, data + 1000, 1000);
+    assert_true(agent_receive(&agent, &frame, 10000));
+    assert_int_equal(frame.type, SBX_FRAME_RESULT);
+    size_t off = 0;
+    assert_true(sbx_field_next(frame.payload, frame.len, &off, &field));
+    assert_true(sbx_field_u32(&field, &status));
+    assert_int_equal(status, ECANCELED);
+    await_names("/repo/new", 0);
+    assert_int_equal(agent_write(&agent, 2, "/repo/new/file", 0644, data, 2000, NULL), 0);
+}
+
 static void readers_see_the_old_file_until_the_new_one_is_whole(void **state)
 {
     struct agent_result result;
@@ -454,6 +502,8 @@ int main(void)
         TEST(symlinks_that_lead_out_are_refused),
         TEST(a_symlink_in_the_last_place_is_replaced),
         TEST(a_write_cut_short_leaves_nothing),
+        cmocka_unit_test_setup_teardown(a_write_that_a_silence_cut_is_answered_all_the_same,
+                                        start_with_little_patience, stop),
         TEST(readers_see_the_old_file_until_the_new_one_is_whole),
         TEST(data_beyond_the_size_spoils_the_file),
     };
