@@ -204,7 +204,7 @@ enum sbx_tag {
     SBX_TAG_FS_END = 69,       /* lines up to the end of what was read */
     SBX_TAG_FS_TRUNCATED = 70, /* 1: there is more */
     SBX_TAG_FS_ENCODING = 71,  /* 1: not text */
-    SBX_TAG_FS_MTIME_NS = 72,
+    SBX_TAG_FS_MTIME_NS = 72,  /* since 1970; before it negative, in two's complement */
     SBX_TAG_FS_UID = 73,
     SBX_TAG_FS_GID = 74,
     SBX_TAG_FS_INODE = 75,

@@ -30,6 +30,7 @@ int64_t fs_number(const char *text);
 void fs_put(uint8_t tag, const void *data, size_t n);
 void fs_put_text(uint8_t tag, const char *text);
 void fs_put_u64(uint8_t tag, uint64_t value);
+void fs_put_mtime(const struct stat *st);
 void fs_flush(void);
 /* The last fields, and the end of the process. */
 _Noreturn void fs_done(void);

@@ -49,7 +49,7 @@ void fs_op_stat(char **argv)
     fs_put_text(SBX_TAG_FS_KIND, kind_of(st.st_mode));
     fs_put_u64(SBX_TAG_SIZE, (uint64_t)st.st_size);
     fs_put_u64(SBX_TAG_MODE, st.st_mode & 07777);
-    fs_put_u64(SBX_TAG_FS_MTIME_NS, (uint64_t)st.st_mtim.tv_sec * 1000000000 + (uint64_t)st.st_mtim.tv_nsec);
+    fs_put_mtime(&st);
     fs_put_u64(SBX_TAG_FS_UID, st.st_uid);
     fs_put_u64(SBX_TAG_FS_GID, st.st_gid);
     ssize_t n = S_ISLNK(st.st_mode) ? readlinkat(place.dir, place.name, target, sizeof(target)) : -1;

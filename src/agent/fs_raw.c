@@ -58,7 +58,7 @@ void fs_op_get(char **argv)
     fs_put_text(SBX_TAG_FS_KIND, fd < 0 ? "dir" : "file");
     fs_put_u64(SBX_TAG_SIZE, (uint64_t)st.st_size);
     fs_put_u64(SBX_TAG_MODE, st.st_mode & 07777);
-    fs_put_u64(SBX_TAG_FS_MTIME_NS, (uint64_t)st.st_mtim.tv_sec * 1000000000 + (uint64_t)st.st_mtim.tv_nsec);
+    fs_put_mtime(&st);
     fs_put_u64(SBX_TAG_FS_INODE, st.st_ino);
     if (fd < 0 || strcmp(argv[2], "-") == 0)
         return;

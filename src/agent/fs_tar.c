@@ -79,10 +79,20 @@ static void add_record(struct fs_data *pax, const char *key, const char *value)
     fs_data_add(pax, "\n", 1);
 }
 
+/* Since 1970. */
+static const char *seconds(char out[22], time_t value)
+{
+    char digits[21];
+    bool before = value < 0;
+    return text_join(out, 22, before ? "-" : "",
+                     text_number(digits, before ? -(uint64_t)value : (uint64_t)value), NULL);
+}
+
 static void put_member(const struct member *member)
 {
     static struct fs_data pax;
-    char digits[21];
+    time_t mtime = member->st->st_mtim.tv_sec;
+    char digits[22];
     pax.len = 0;
     if (strlen(member->path) > sizeof(((struct header *)0)->name))
         add_record(&pax, "path", member->path);
@@ -94,6 +104,8 @@ static void put_member(const struct member *member)
         add_record(&pax, "uid", text_number(digits, member->st->st_uid));
     if (member->st->st_gid >> 21 != 0)
         add_record(&pax, "gid", text_number(digits, member->st->st_gid));
+    if (mtime < 0 || mtime >> 33 != 0)
+        add_record(&pax, "mtime", seconds(digits, mtime));
     if (pax.len > 0) {
         struct stat plain = {.st_mode = 0644};
         struct member extra = {.target = "", .st = &plain};

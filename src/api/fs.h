@@ -29,7 +29,8 @@ struct sbx_fs_answer {
     bool base64;
     char kind[16];
     struct sbx_buf target;
-    uint64_t size, mode, mtime_ns, uid, gid, count, end, truncated;
+    uint64_t size, mode, uid, gid, count, end, truncated;
+    int64_t mtime_ns; /* since 1970 */
 };
 
 void sbx_fs_answer_init(struct sbx_fs_answer *answer, enum sbx_fs_shape shape, const char *spool_dir);

@@ -9,6 +9,7 @@
 #define ANSWER_MAX   (256LL * 1024 * 1024)
 #define BASE64_STEP  3072 /* a multiple of three: no padding between steps */
 #define TARGET_MAX   4096
+#define NS_PER_S     1000000000
 
 const char *sbx_fs_word(int code)
 {
@@ -140,7 +141,7 @@ int sbx_fs_answer_field(void *arg, const struct sbx_field *field, struct sbx_err
         answer->mode = value;
         break;
     case SBX_TAG_FS_MTIME_NS:
-        answer->mtime_ns = value;
+        answer->mtime_ns = (int64_t)value;
         break;
     case SBX_TAG_FS_UID:
         answer->uid = value;
@@ -174,16 +175,18 @@ static int put_content_end(struct sbx_fs_answer *answer, struct sbx_err *err)
 static int put_status(struct sbx_fs_answer *answer, bool good, struct sbx_err *err)
 {
     char text[240];
+    bool before = answer->mtime_ns < 0;
+    uint64_t ns = before ? -(uint64_t)answer->mtime_ns : (uint64_t)answer->mtime_ns;
     if (!good)
         return sbx_put(&answer->spool,
                        "\"type\":null,\"size\":null,\"mode\":null,\"mtime\":null,\"uid\":null,\"gid\":null,"
                        "\"target\":null",
                        err);
     snprintf(text, sizeof(text),
-             "\"type\":\"%s\",\"size\":%" PRIu64 ",\"mode\":%" PRIu64 ",\"mtime\":%" PRIu64 ".%09" PRIu64
+             "\"type\":\"%s\",\"size\":%" PRIu64 ",\"mode\":%" PRIu64 ",\"mtime\":%s%" PRIu64 ".%09" PRIu64
              ",\"uid\":%" PRIu64 ",\"gid\":%" PRIu64 ",\"target\":",
-             answer->kind, answer->size, answer->mode, answer->mtime_ns / 1000000000,
-             answer->mtime_ns % 1000000000, answer->uid, answer->gid);
+             answer->kind, answer->size, answer->mode, before ? "-" : "", ns / NS_PER_S, ns % NS_PER_S,
+             answer->uid, answer->gid);
     if (sbx_put(&answer->spool, text, err) < 0)
         return -1;
     if (strcmp(answer->kind, "symlink") != 0)

@@ -81,7 +81,7 @@ static int on_field(void *arg, const struct sbx_field *field, struct sbx_err *er
         have->mode = value;
         break;
     case SBX_TAG_FS_MTIME_NS:
-        have->mtime_ns = value;
+        have->mtime_ns = (int64_t)value;
         break;
     case SBX_TAG_FS_INODE:
         have->inode = value;

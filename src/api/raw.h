@@ -23,7 +23,8 @@ int sbx_raw_want(struct sbx_raw_want *want, struct sbx_request *request, struct 
 /* What there is. */
 struct sbx_raw_have {
     bool directory;
-    uint64_t size, mode, mtime_ns, inode;
+    uint64_t size, mode, inode;
+    int64_t mtime_ns;      /* since 1970 */
     uint64_t first, count; /* of the bytes that were sent */
 };
 

@@ -5,6 +5,8 @@
 #include <string.h>
 #include <time.h>
 
+#define NS_PER_S 1000000000
+
 /* "bytes=1-2", "bytes=1-" or "bytes=-2"; several ranges, or what is none, mean the whole file. */
 static void read_range(struct sbx_raw_want *want, const char *header)
 {
@@ -55,7 +57,7 @@ int sbx_raw_want(struct sbx_raw_want *want, struct sbx_request *request, struct 
 void sbx_raw_etag(const struct sbx_raw_have *have, char out[SBX_ETAG_SIZE])
 {
     snprintf(out, SBX_ETAG_SIZE, "\"%" PRIx64 "-%" PRIx64 "-%" PRIx64 "\"", have->inode, have->size,
-             have->mtime_ns);
+             (uint64_t)have->mtime_ns);
 }
 
 bool sbx_raw_tag_in(const char *list, const char *etag)
@@ -67,7 +69,7 @@ void sbx_raw_headers(struct sbx_request *request, const struct sbx_raw_have *hav
 {
     char text[SBX_ETAG_SIZE];
     struct tm tm;
-    time_t seconds = (time_t)(have->mtime_ns / 1000000000);
+    time_t seconds = (time_t)(have->mtime_ns / NS_PER_S) - (have->mtime_ns % NS_PER_S < 0);
     sbx_raw_etag(have, text);
     sbx_answer_header(request, "ETag", text);
     sbx_answer_header(request, "Accept-Ranges", "bytes");

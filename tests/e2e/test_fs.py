@@ -83,6 +83,12 @@ def test_stat_says_what_is_there(session):
     assert fs(session, "stat", path="/repo/no")["type"] is None
 
 
+def test_times_before_1970_are_negative(session):
+    for when in (-1, -0.5, -1.25, -86400 * 365 * 50, 0):
+        session.run(f"touch -d @{when} old", fail_fast=True)
+        assert good(session, "stat", path="/repo/old")["mtime"] == when
+
+
 def test_a_hundred_thousand_entries_are_listed(session):
     session.run("mkdir big; cd big; seq -f 'entry-%06.0f' 100000 | xargs touch", fail_fast=True)
     entries = good(session, "ls", path="/repo/big")["entries"]
