@@ -26,11 +26,11 @@ struct piece {
 struct follower {
     struct sbx_call *call;
     struct sbx_events events;
-    uint64_t after; /* what the client has */
-    bool asked;     /* `after` was given */
-    bool tied;      /* the exec is to be cancelled when the client goes away */
-    bool tied_known;
-    bool over; /* the exit event is out */
+    uint64_t after;  /* what the client has */
+    bool asked;      /* `after` was given */
+    bool tied;       /* the exec is to be cancelled when the client goes away */
+    bool tied_known; /* false: the agent has not said it yet */
+    bool over;       /* the exit event is out */
     int pause_ms;
     int64_t failing_ms; /* since when nothing can be read, 0 */
     struct sbx_held held;
@@ -57,14 +57,30 @@ static int on_output(void *arg, int channel, const void *data, size_t n, struct 
     return 0;
 }
 
-/* 1 something was read, 0 the session is busy, -1. */
-static int look(struct follower *follower, struct sbx_err *err)
+/* One call to the session's agent: 1 it has answered, 0 the session is busy, -1. */
+static int ask(struct follower *follower, struct sbx_held_call *held, struct sbx_err *err)
 {
     struct sbx_call *call = follower->call;
     struct sbx_session session;
+    held->id = call->item;
+    if (sbx_exec_open(call, LOCK_MS, &session, err) < 0)
+        return err->kind == SBX_ERR_CONFLICT ? 0 : -1;
+    int rc = sbx_session_held(&session, held, err);
+    sbx_session_done(&session, rc < 0 ? err : NULL);
+    if (rc < 0)
+        return -1;
+    if (!follower->tied_known)
+        follower->tied = held->held.tied;
+    follower->tied_known = true;
+    follower->failing_ms = 0;
+    return 1;
+}
+
+/* 1 something was read, 0 the session is busy, -1. */
+static int look(struct follower *follower, struct sbx_err *err)
+{
     struct sbx_held_call held = {
         .op = SBX_HELD_READ,
-        .id = call->item,
         .after = follower->after,
         .limit = READ_MAX,
         .on_output = on_output,
@@ -72,14 +88,10 @@ static int look(struct follower *follower, struct sbx_err *err)
     };
     follower->len = follower->count = 0;
     follower->full = false;
-    if (sbx_exec_open(call, LOCK_MS, &session, err) < 0)
-        return err->kind == SBX_ERR_CONFLICT ? 0 : -1;
-    int rc = sbx_session_held(&session, &held, err);
-    sbx_session_done(&session, rc < 0 ? err : NULL);
-    if (rc < 0)
-        return -1;
-    follower->held = held.held;
-    return 1;
+    int seen = ask(follower, &held, err);
+    if (seen > 0)
+        follower->held = held.held;
+    return seen;
 }
 
 /* What the client will not see: the ring dropped it before anybody asked. */
@@ -160,10 +172,10 @@ static int tell(struct follower *follower, struct sbx_err *err)
     return 0;
 }
 
-/* May it pass? The stream goes on over a restart of dockerd or the store; what is gone stays gone. */
+/* May it pass? A restart of dockerd or the store does; what is gone stays gone. */
 static bool passes(struct follower *follower, const struct sbx_err *failure)
 {
-    if (!follower->events.started || failure->kind != SBX_ERR_UNAVAILABLE)
+    if (failure->kind != SBX_ERR_UNAVAILABLE)
         return false;
     int64_t now = sbx_now_ms();
     if (follower->failing_ms == 0)
@@ -191,15 +203,11 @@ static int step(struct follower *follower, struct sbx_err *err)
     if (sbx_is_draining(follower->call->api))
         return sbx_err_set(err, SBX_ERR_UNAVAILABLE, SBX_STOPPING);
     int seen = look(follower, &failure);
-    if (seen < 0 && !passes(follower, &failure)) {
+    if (seen < 0 && !(follower->events.started && passes(follower, &failure))) {
         *err = failure;
         return -1;
     }
     if (seen > 0) {
-        follower->failing_ms = 0;
-        if (!follower->tied_known)
-            follower->tied = follower->held.tied;
-        follower->tied_known = true;
         int answered = check_after(follower, err);
         if (answered != 0)
             return answered;
@@ -225,13 +233,24 @@ static int follow(struct follower *follower, struct sbx_err *err)
     }
 }
 
-/* The client went away and wanted the command to end with it. */
-static void cancel(struct follower *follower)
+/* The client went away: a command that is tied to it ends with it. While the session is busy nobody can end
+ * it, so that this stays, on the place that following has taken, until it has; only a stop ends it earlier.
+ */
+static void leave(struct follower *follower)
 {
-    struct sbx_err ignored = SBX_ERR_INIT;
-    struct sbx_held_call held = {.op = SBX_HELD_CANCEL};
-    follower->call->wait.client_fd = -1;
-    (void)!sbx_exec_call(follower->call, &held, &ignored);
+    struct sbx_wait *wait = &follower->call->wait;
+    wait->client_fd = -1;
+    while (follower->tied || !follower->tied_known) {
+        struct sbx_err failure = SBX_ERR_INIT;
+        struct sbx_held_call held = {.op = follower->tied_known ? SBX_HELD_CANCEL : SBX_HELD_STATE};
+        int done = ask(follower, &held, &failure);
+        if (done > 0 && held.op == SBX_HELD_CANCEL)
+            return;
+        if (done < 0 && !passes(follower, &failure))
+            return;
+        if (done <= 0 && sbx_wait_poll(wait, NULL, 0, BUSY_MS, &failure) < 0)
+            return;
+    }
 }
 
 /* Where the client stands: ?after= or, from a browser that comes back, Last-Event-ID. */
@@ -266,8 +285,8 @@ static int serve(struct follower *follower, struct sbx_err *err)
     int rc = follow(follower, err);
     if (rc == 0)
         return 0;
-    if (err->kind == SBX_ERR_CANCELLED && follower->tied)
-        cancel(follower);
+    if (err->kind == SBX_ERR_CANCELLED)
+        leave(follower);
     if (follower->events.started)
         sbx_events_fail(&follower->events, err);
     return -1;

@@ -8,6 +8,7 @@ import time
 import httpx
 import pytest
 
+from exec_kit import Exec
 from support import BUSYBOX, DEBIAN, Background, eventually, in_parallel, open_files, proc_alive, tar
 
 WORKERS = {"MIN_WORKERS": 4, "MAX_WORKERS": 16}
@@ -393,6 +394,21 @@ def test_a_dockerd_that_is_down_is_503_in_json_and_comes_back(relay, make_stack)
     other = stack.create()
     assert other.out("echo back") == "back"
     eventually(lambda: not stack.docker.exists(session.container), 15, "the close that failed to be completed")
+
+
+def test_a_client_that_goes_away_while_dockerd_is_down_ends_a_command_that_is_tied_to_it(relay, make_stack):
+    stack = make_stack(docker_host=f"unix://{relay.path}", **WORKERS)
+    job = Exec(stack.create(BUSYBOX), "echo ready; sleep 1000", detach=False)
+    with job.http().stream("GET", job.path + "stream/") as response:
+        lines = response.iter_lines()  # without which httpx leaves
+        while "ready" not in next(lines):
+            pass
+        relay.close()
+    time.sleep(1)  # the service might give up
+    relay.open()
+    stack.docker.http.close()
+    stack.docker.__init__(stack.docker.host)
+    assert job.ended()["reason"] == "cancelled"
 
 
 def test_a_dockerd_that_hangs_does_not_hang_health(relay, make_stack):
