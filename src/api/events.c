@@ -8,6 +8,8 @@
 #define PIECE     ((size_t)24 * 1024)        /* bytes of output in one event; a multiple of three */
 #define EVENT_MAX ((size_t)64 * 1024 * 1024) /* a command's text is the longest */
 
+#define LAST_WORD_MS 1000 /* how long a client may leave the event of a failure no room */
+
 enum sbx_stream_form sbx_stream_form(const struct sbx_request *request)
 {
     const char *accept = sbx_request_header(request, "accept");
@@ -64,6 +66,7 @@ static int write_out(struct sbx_events *events, const void *data, size_t n, stru
     int rc = sbx_answer_write(events->call->request, &events->call->wait, data, n, &failure);
     events->writing = false;
     events->sent_ms = sbx_now_ms();
+    events->torn = rc < 0;
     if (rc == 0)
         return 0;
     return forgive(events, &failure, err);
@@ -213,12 +216,11 @@ int sbx_events_flush(struct sbx_events *events, int64_t seq, struct sbx_err *err
 
 int sbx_events_keep_alive(struct sbx_events *events, struct sbx_err *err)
 {
-    static const char comment[] = ": keepalive\n\n";
-    if (events->writing || sbx_now_ms() - events->sent_ms < events->call->engine->config->keepalive_ms)
+    int64_t longest = events->call->engine->config->keepalive_ms;
+    const char *text = events->form == SBX_STREAM_SSE ? ": keepalive\n\n" : "{\"event\":\"keepalive\"}\n";
+    if (!events->started || events->writing || sbx_now_ms() - events->sent_ms < longest)
         return 0;
-    if (events->form == SBX_STREAM_SSE)
-        return write_out(events, comment, sizeof(comment) - 1, err);
-    return sbx_events_add(events, err, "keepalive", SBX_NO_SEQ, "%s", "");
+    return write_out(events, text, strlen(text), err);
 }
 
 int sbx_events_finish(struct sbx_events *events, const char *name, const struct sbx_spool *object,
@@ -247,8 +249,12 @@ void sbx_events_fail(struct sbx_events *events, const struct sbx_err *failure)
     struct sbx_err ignored = SBX_ERR_INIT;
     int status = sbx_status_of(failure);
     const char *detail = status == 500 ? "Internal Server Error" : failure->msg;
-    if (failure->kind == SBX_ERR_CANCELLED)
+    struct sbx_wait *wait = &events->call->wait;
+    if (failure->kind == SBX_ERR_CANCELLED || events->torn)
         return;
+    /* A stop that ended the request would end the wait for room too. */
+    wait->stop_fd = -1;
+    wait->deadline_ms = sbx_now_ms() + LAST_WORD_MS;
     events->index = -1;
     if (sbx_events_begin(events, "error", SBX_NO_SEQ, &ignored) == 0 &&
         sbx_buf_printf(&events->buf, &ignored, ",\"status\":%d,\"detail\":", status) == 0 &&

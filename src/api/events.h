@@ -21,6 +21,7 @@ struct sbx_events {
     bool outlives; /* its client: what cannot be sent is forgotten */
     bool gone;     /* the client */
     bool writing;  /* so nothing may come in between */
+    bool torn;     /* a write broke off: nothing may follow it */
     int64_t sent_ms;
     struct sbx_buf buf; /* the event being made */
     /* By channel: the start of a character whose rest may be in the next piece. */
@@ -59,11 +60,12 @@ int sbx_events_flush(struct sbx_events *events, int64_t seq, struct sbx_err *err
 int sbx_events_finish(struct sbx_events *events, const char *name, const struct sbx_spool *object,
                       struct sbx_err *err) SBX_MUST_CHECK;
 
-/* When nothing was sent for as long as a setting says, send something that means nothing. */
+/* When nothing was sent for as long as a setting says, send something that means nothing. Before the head
+ * there is nothing to keep alive. */
 int sbx_events_keep_alive(struct sbx_events *events, struct sbx_err *err) SBX_MUST_CHECK;
 
-/* The stream is over: the last event says what failed, then the answer is ended. Failures to send are
- * ignored. */
+/* The stream is over: the last event says what failed, then the answer is ended. A stop no longer ends the
+ * call's waits then. Failures to send are ignored. */
 void sbx_events_fail(struct sbx_events *events, const struct sbx_err *failure);
 
 #endif

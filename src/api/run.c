@@ -201,9 +201,10 @@ static int work(struct sbx_run *run, struct sbx_session *session, struct sbx_err
         return -1;
     if (run->tar.fd >= 0 && sbx_session_replace(session, &run->tar, err) < 0)
         return -1;
-    if (run_all(run, session, err) < 0)
-        return -1;
-    return put_patch(run, session, false, err);
+    int hook = run->events ? sbx_run_keep_alive(run) : -1;
+    int rc = run_all(run, session, err) < 0 ? -1 : put_patch(run, session, false, err);
+    sbx_wait_remove(session->engine->wait, hook);
+    return rc;
 }
 
 static int answer(struct sbx_call *call, struct sbx_run *run, struct sbx_err *err)

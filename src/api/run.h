@@ -24,6 +24,9 @@ struct sbx_exec_spec sbx_run_spec(const struct sbx_run *run, struct json_object 
 #define SBX_RESULT_MAX 512
 void sbx_run_result(char out[SBX_RESULT_MAX], const struct sbx_exec_result *result, uint64_t dropped);
 
+/* From here on silence is bridged while the run's request waits. A handle for sbx_wait_remove. */
+int sbx_run_keep_alive(struct sbx_run *run);
+
 /* Run one command, each piece of its output an event. */
 int sbx_run_stream_one(struct sbx_run *run, struct sbx_session *session, int index,
                        struct json_object *command, struct sbx_exec_result *ret,

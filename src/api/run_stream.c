@@ -14,6 +14,12 @@ static int keep_alive(void *arg, struct sbx_err *err)
     return sbx_events_keep_alive(arg, err);
 }
 
+int sbx_run_keep_alive(struct sbx_run *run)
+{
+    struct sbx_call *call = run->events->call;
+    return sbx_wait_add(&call->wait, call->engine->config->keepalive_ms / 4, keep_alive, run->events);
+}
+
 static int tell_start(struct sbx_events *events, struct json_object *command, struct sbx_err *err)
 {
     if (sbx_events_begin(events, "command", SBX_NO_SEQ, err) < 0 ||
@@ -41,16 +47,12 @@ int sbx_run_stream_one(struct sbx_run *run, struct sbx_session *session, int ind
                        struct json_object *command, struct sbx_exec_result *ret, struct sbx_err *err)
 {
     struct sbx_events *events = run->events;
-    struct sbx_wait *wait = &events->call->wait;
     struct sbx_exec_spec spec = sbx_run_spec(run, command);
     events->index = index;
     if (tell_start(events, command, err) < 0)
         return -1;
-    int64_t every = events->call->engine->config->keepalive_ms;
-    int hook = sbx_wait_add(wait, every / 4, keep_alive, events);
-    int rc = sbx_session_exec(session, &spec, on_output, events, ret, err);
-    sbx_wait_remove(wait, hook);
-    if (rc < 0 || sbx_events_flush(events, SBX_NO_SEQ, err) < 0 || tell_exit(events, ret, err) < 0)
+    if (sbx_session_exec(session, &spec, on_output, events, ret, err) < 0 ||
+        sbx_events_flush(events, SBX_NO_SEQ, err) < 0 || tell_exit(events, ret, err) < 0)
         return -1;
     events->index = -1;
     return 0;

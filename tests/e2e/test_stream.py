@@ -265,6 +265,26 @@ def test_a_service_that_stops_says_so(make_stack):
     assert again.join().exit["reason"] == "cancelled"
 
 
+@pytest.mark.parametrize("begun", ["before the run", "during the run"])
+def test_a_client_that_goes_away_during_a_run_ends_it_when_it_wanted_that(make_stack, begun):
+    stack = make_stack(SESSION_LOCK_WAIT_SECONDS="0.1")
+    session = stack.create(BUSYBOX)
+    job = Exec(session, "echo ready; sleep 1000", detach=False)
+    run = Background(session.post, [HELD]) if begun == "during the run" else None
+    if run:
+        is_held(session)
+    with job.http().stream("GET", job.path + "stream/") as response:
+        told = response.iter_lines()  # without which httpx leaves
+        while ("keepalive" if run else "ready") not in next(told):
+            pass
+        run = run or Background(session.post, [HELD])
+        is_held(session)
+    time.sleep(1)  # the service might give up
+    let_go(session)
+    assert run.result().status_code == 200
+    assert job.ended()["reason"] == "cancelled"
+
+
 @pytest.mark.memory
 @pytest.mark.timeout(240)
 def test_endless_output_costs_no_memory(make_stack):
@@ -361,6 +381,40 @@ def test_a_streamed_run_whose_session_is_closed_says_so(create):
     is_held(session)  # before it there is no stream that could say so
     session.close()
     assert run.result()[-1] == {"event": "error", "status": 404, "detail": "Session not found or already closed"}
+
+
+@pytest.mark.parametrize("form", ["sse", "ndjson"])
+def test_a_streamed_run_that_a_stop_cuts_off_says_so(make_stack, form):
+    stack = make_stack(DRAIN_SECONDS="0.2")
+    session = stack.create(BUSYBOX)
+    run = Background(stream_run, session, [f"echo ready; {HELD}"], form)
+    is_held(session)
+    os.kill(stack.master(), signal.SIGTERM)
+    last = run.result()[-1]
+    assert (last["event"], last["status"]) == ("error", 503) and last["detail"]
+    stack.down()
+    stack.up()
+
+
+def test_silence_of_a_streamed_run_is_bridged_while_its_patch_is_made_too(make_stack):
+    stack = make_stack(STREAM_KEEPALIVE_SECONDS="0.3")
+    session = stack.create(extract_patch=True).seeded(repo=tar({"a": b"1\n"}))
+    helper = stack.docker.inspect(session.helper)["State"]["Pid"]
+    names = []
+    os.kill(helper, signal.SIGSTOP)
+    try:
+        with stack.http.stream("POST", session.path, json={"commands": [HELD]}, headers={"Accept": "application/x-ndjson"}) as response:
+            for line in response.iter_lines():
+                event = json.loads(line)
+                names.append(event["event"])
+                assert names[-1] != "keepalive" or event == {"event": "keepalive"}
+                if names == ["command", "keepalive"]:
+                    let_go(session)
+                elif names[-3:] == ["exit", "keepalive", "keepalive"]:
+                    os.kill(helper, signal.SIGCONT)
+    finally:
+        os.kill(helper, signal.SIGCONT)
+    assert [name for name in names if name != "keepalive"] == ["command", "exit", "done"]
 
 
 @pytest.mark.parametrize("accept", ["application/json", "text/event-stream"])
