@@ -52,6 +52,13 @@ def test_a_file_comes_as_it_is(session, content):
     assert head.headers["etag"] == response.headers["etag"] and head.headers["last-modified"] == response.headers["last-modified"]
 
 
+def test_a_file_from_before_1970_keeps_its_time(session):
+    session.run("touch -d '1969-12-31 23:59:58.5 UTC' old; touch -d '2300-01-02 UTC' new", fail_fast=True)
+    assert get(session, "/repo/old").headers["last-modified"] == "Wed, 31 Dec 1969 23:59:58 GMT"
+    found = members(get(session, "/repo").content)
+    assert found["old"][0].mtime == -2 and found["new"][0].mtime == 10413878400
+
+
 def test_both_spellings_and_odd_names(session):
     names = ["with space", "ünï-🦀", "a+b&c=d?e#f", "100%", "..hidden", "quote'\"\\"]
     session.files([(f"/repo/{name}", name.encode()) for name in names])
@@ -59,6 +66,7 @@ def test_both_spellings_and_odd_names(session):
         for prefix in ("/repo/", "/workspace/repo/", "//repo//"):
             quoted = "".join("%%%02X" % byte for byte in name.encode())
             assert get(session, prefix + quoted).content == name.encode()
+            assert put(session, prefix + quoted, name.encode()).status_code == 204
 
 
 def test_parts_of_a_file(session):
@@ -174,6 +182,20 @@ def test_a_slow_client_holds_nobody_up(session, stack):
         for _ in range(5):
             assert session.out("echo free") == "free"
     assert upload.result().status_code == 201
+
+
+@pytest.mark.parametrize("method,beyond,status", [("PUT", "?mode=x", 422), ("POST", "", 422), ("PATCH", "", 405)])
+def test_a_connection_is_not_promised_after_an_upload_was_refused_early(shared, method, beyond, status):
+    """It is closed then: a client that took it for kept would lose its next request."""
+    for _ in range(5):
+        response = shared.stack.http.request(method, url(shared, "/repo/refused") + beyond, content=iter([b"x" * MIB] * 8))
+        assert (response.status_code, response.headers["connection"]) == (status, "close")
+        assert get(shared, "/repo/refused").headers["connection"] == "keep-alive"
+
+
+def test_the_place_of_uploads_has_no_name_outside(shared):
+    response = shared.stack.http.put("/.sandboxd-upload", content=b"x")
+    assert (response.status_code, response.json()) == (404, {"detail": "Not Found"})
 
 
 def test_a_file_beyond_the_limit_is_refused(make_stack):
