@@ -166,6 +166,8 @@ enum sbx_fs_code {
 #define SBX_FS_GREP_MAX  200             /* matches */
 #define SBX_FS_FIELD_MAX SBX_FS_READ_MAX /* no field is longer */
 
+#define SBX_NS_PER_S INT64_C(1000000000)
+
 /* Fields of structured payloads: u8 tag, u32 length, bytes. Unknown tags are skipped. Repeated tags are
  * lists. */
 enum sbx_tag {

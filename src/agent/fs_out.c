@@ -7,7 +7,6 @@
 #include "agent/fs.h"
 
 #define CAPACITY (64 * 1024)
-#define NS_PER_S INT64_C(1000000000)
 
 static uint8_t buf[CAPACITY];
 static size_t len;
@@ -65,13 +64,13 @@ void fs_put_u64(uint8_t tag, uint64_t value)
 /* A time that does not fit, before 1678 or after 2261, is the nearest that does. */
 void fs_put_mtime(const struct stat *st)
 {
-    const int64_t most = INT64_MAX / NS_PER_S - 1;
+    const int64_t most = INT64_MAX / SBX_NS_PER_S - 1;
     int64_t seconds = st->st_mtim.tv_sec;
     if (seconds > most)
         seconds = most;
     else if (seconds < -most)
         seconds = -most;
-    fs_put_u64(SBX_TAG_FS_MTIME_NS, (uint64_t)(seconds * NS_PER_S + st->st_mtim.tv_nsec));
+    fs_put_u64(SBX_TAG_FS_MTIME_NS, (uint64_t)(seconds * SBX_NS_PER_S + st->st_mtim.tv_nsec));
 }
 
 void fs_temporary(int dir, const char *name)

@@ -9,7 +9,6 @@
 #define ANSWER_MAX   (256LL * 1024 * 1024)
 #define BASE64_STEP  3072 /* a multiple of three: no padding between steps */
 #define TARGET_MAX   4096
-#define NS_PER_S     1000000000
 
 const char *sbx_fs_word(int code)
 {
@@ -185,8 +184,8 @@ static int put_status(struct sbx_fs_answer *answer, bool good, struct sbx_err *e
     snprintf(text, sizeof(text),
              "\"type\":\"%s\",\"size\":%" PRIu64 ",\"mode\":%" PRIu64 ",\"mtime\":%s%" PRIu64 ".%09" PRIu64
              ",\"uid\":%" PRIu64 ",\"gid\":%" PRIu64 ",\"target\":",
-             answer->kind, answer->size, answer->mode, before ? "-" : "", ns / NS_PER_S, ns % NS_PER_S,
-             answer->uid, answer->gid);
+             answer->kind, answer->size, answer->mode, before ? "-" : "", ns / SBX_NS_PER_S,
+             ns % SBX_NS_PER_S, answer->uid, answer->gid);
     if (sbx_put(&answer->spool, text, err) < 0)
         return -1;
     if (strcmp(answer->kind, "symlink") != 0)

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <time.h>
 
-#define NS_PER_S 1000000000
+#include "sandboxd/wire.h"
 
 /* "bytes=1-2", "bytes=1-" or "bytes=-2"; several ranges, or what is none, mean the whole file. */
 static void read_range(struct sbx_raw_want *want, const char *header)
@@ -69,7 +69,7 @@ void sbx_raw_headers(struct sbx_request *request, const struct sbx_raw_have *hav
 {
     char text[SBX_ETAG_SIZE];
     struct tm tm;
-    time_t seconds = (time_t)(have->mtime_ns / NS_PER_S) - (have->mtime_ns % NS_PER_S < 0);
+    time_t seconds = (time_t)(have->mtime_ns / SBX_NS_PER_S) - (have->mtime_ns % SBX_NS_PER_S < 0);
     sbx_raw_etag(have, text);
     sbx_answer_header(request, "ETag", text);
     sbx_answer_header(request, "Accept-Ranges", "bytes");

@@ -312,24 +312,6 @@ static void many_changes_of_channel_drop_the_oldest(void **state)
     assert_int_equal(answer.to, answer.end);
 }
 
-static void a_blocking_ring_waits_for_its_reader(void **state)
-{
-    struct agent_request request;
-    struct answer answer;
-    uint64_t at = 0;
-    begin(&request, "a", "head -c 500000 /dev/zero");
-    agent_request_u64(&request, SBX_TAG_BUFFER, 65536);
-    agent_request_u32(&request, SBX_TAG_BLOCK, 1);
-    send_request(&request, SBX_FRAME_EXEC, &answer);
-    await_bytes("a", 65536);
-    do {
-        read_after("a", at, KEPT, &answer);
-        assert_int_equal(answer.from, at);
-        at = answer.to;
-    } while (answer.running || at < answer.end);
-    assert_int_equal(at, 500000);
-}
-
 /* A command that waits for its reader, its ring of 64 KiB full. */
 static void hold_waiting(const char *id, const char *command)
 {
@@ -343,11 +325,29 @@ static void hold_waiting(const char *id, const char *command)
     await_bytes(id, 65536);
 }
 
+/* All of what it writes, from its start and without a gap. */
+static void read_to_the_end(const char *id, uint64_t expected)
+{
+    struct answer answer;
+    uint64_t at = 0;
+    do {
+        read_after(id, at, KEPT, &answer);
+        assert_int_equal(answer.from, at);
+        at = answer.to;
+    } while (answer.running || at < answer.end);
+    assert_int_equal(at, expected);
+}
+
+static void a_blocking_ring_waits_for_its_reader(void **state)
+{
+    hold_waiting("a", "head -c 500000 /dev/zero");
+    read_to_the_end("a", 500000);
+}
+
 static void a_number_that_was_never_given_does_not_count_as_read(void **state)
 {
     struct agent_result plain;
     struct answer answer;
-    uint64_t at = 0;
     hold_waiting("a", "head -c 500000 /dev/zero");
     read_after("a", 65536 + 1, KEPT, &answer);
     assert_int_equal(answer.len, 0);
@@ -355,12 +355,7 @@ static void a_number_that_was_never_given_does_not_count_as_read(void **state)
     assert_int_equal(answer.len, 0);
     agent_run(&agent, "true", &plain); /* the agent's loop has gone round meanwhile */
     agent_result_done(&plain);
-    do {
-        read_after("a", at, KEPT, &answer);
-        assert_int_equal(answer.from, at);
-        at = answer.to;
-    } while (answer.running || at < answer.end);
-    assert_int_equal(at, 500000);
+    read_to_the_end("a", 500000);
 }
 
 /* One that runs, with the last of its output still in the pipe. */
